@@ -1,0 +1,1 @@
+"""The emulator: a ChargePost made of physics, behind Modbus/TCP."""

@@ -1,0 +1,1 @@
+"""Amperio: the middleware that translates, guards, stores and forwards."""

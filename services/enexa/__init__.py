@@ -1,0 +1,1 @@
+"""Enexa: the platform that plans, dispatches and owns master data."""

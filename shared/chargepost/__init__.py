@@ -1,0 +1,1 @@
+"""The Modbus map of the ChargePost, interface v2.6."""

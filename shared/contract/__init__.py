@@ -1,0 +1,1 @@
+"""The REST map: every message and operation between the twins."""

@@ -1,0 +1,1 @@
+"""Arithmetic of power and energy that both twins share."""

@@ -1,0 +1,1 @@
+"""HTTP for both twins: serving, calling, tokens, audit, limits."""

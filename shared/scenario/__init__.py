@@ -1,0 +1,1 @@
+"""Scenarios: a site, a weather, a timeline, and what must be true."""

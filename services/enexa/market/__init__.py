@@ -1,0 +1,1 @@
+"""Prices, tariffs and settlement: what energy costs, and what it cost."""

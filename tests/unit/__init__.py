@@ -1,0 +1,1 @@
+"""Each pure core on its own, in the order of the tree."""

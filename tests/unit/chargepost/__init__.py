@@ -1,0 +1,1 @@
+"""The Modbus map and its codec."""

@@ -1,0 +1,113 @@
+"""The three programs: how each is started, with which settings, and where it answers for its health."""
+
+import os
+import sys
+
+from msgspec import Struct
+
+from services.stack.options import Ports
+from services.stack.places import Places
+from services.stack.record import Record
+
+
+class Program(Struct, frozen=True, kw_only=True):
+    """One program as the supervisor starts it; a variable that a person has set beside `settings` stays as it is."""
+
+    name: str
+    command: list[str]
+    settings: dict[str, str] = {}
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **self.settings}
+
+
+MODULES = {"emulator": "emulator", "amperio": "services.amperio", "enexa": "services.enexa"}
+PREFIXES = {"emulator": "CHARGEPOST_", "amperio": "AMPERIO_", "enexa": "ENEXA_"}
+
+
+def health_ports(ports: Ports) -> dict[str, int]:
+    """The plain port on which each program tells how it is."""
+    return {"emulator": ports.side_door, "amperio": ports.amperio, "enexa": ports.enexa}
+
+
+def programs(record: Record, places: Places) -> list[Program]:
+    """The three programs of one native stack, in the order in which they are started."""
+    data = places.data(simulated=record.options.simulated)
+
+    own = {"emulator": _emulator(record), "amperio": _amperio(record, places), "enexa": _enexa(record, places)}
+    return [
+        Program(
+            name=name,
+            command=[sys.executable, "-m", MODULES[name], "serve"],
+            settings=prefixed(name, clock_settings(record) | {"DATA_DIR": str(data / name)} | settings),
+        )
+        for name, settings in own.items()
+    ]
+
+
+def prefixed(name: str, settings: dict[str, str]) -> dict[str, str]:
+    """Settings as one program's environment spells them."""
+    return {PREFIXES[name] + key: value for key, value in settings.items()}
+
+
+def clock_settings(record: Record) -> dict[str, str]:
+    """One clock for the whole stack."""
+    return {
+        "SPEED": f"{record.options.speed:g}",
+        "ORIGIN_REAL": record.origin_real.isoformat(),
+        "ORIGIN_SIM": record.origin_sim.isoformat(),
+    }
+
+
+def input_settings(record: Record, *, prices: str | None, sessions: str | None) -> dict[str, dict[str, str]]:
+    """What the options say to each program, with the files at the places where that program sees them."""
+    options = record.options
+    enexa = {"SCENARIO": options.scenario, "STATION": options.station}
+    emulator = {"SCENARIO": options.scenario, "STATION": options.station, "SEED": str(options.seed)}
+    if prices:
+        enexa["PRICES"] = prices
+    if sessions:
+        emulator["SESSIONS"] = sessions
+    if options.database:
+        enexa["DATABASE_URL"] = options.database
+    return {"enexa": enexa, "emulator": emulator, "amperio": {}}
+
+
+def _enexa(record: Record, places: Places) -> dict[str, str]:
+    options = record.options
+    return {
+        "TLS_PORT": str(options.ports.enexa_tls),
+        "PORT": str(options.ports.enexa),
+        "TLS_CERT": str(places.pki / "enexa.pem"),
+        "TLS_KEY": str(places.pki / "enexa.key"),
+        "AMPERIO_URL": f"https://localhost:{options.ports.amperio_tls}",
+        "AMPERIO_CA": str(places.pki / "ca.pem"),
+        "AMPERIO_SECRET_FILE": str(places.secrets / "enexa_at_amperio"),
+        "CREDENTIALS_FILE": str(places.secrets / "enexa_clients.json"),
+        "EMULATOR_URL": f"http://127.0.0.1:{options.ports.side_door}",
+        **input_settings(record, prices=options.prices, sessions=options.sessions)["enexa"],
+    }
+
+
+def _amperio(record: Record, places: Places) -> dict[str, str]:
+    ports = record.options.ports
+    return {
+        "TLS_PORT": str(ports.amperio_tls),
+        "PORT": str(ports.amperio),
+        "TLS_CERT": str(places.pki / "amperio.pem"),
+        "TLS_KEY": str(places.pki / "amperio.key"),
+        "ENEXA_URL": f"https://localhost:{ports.enexa_tls}",
+        "ENEXA_CA": str(places.pki / "ca.pem"),
+        "SECRET_FILE": str(places.secrets / "amperio_at_enexa"),
+        "CREDENTIALS_FILE": str(places.secrets / "amperio_clients.json"),
+        "SITES": f"SITE001=127.0.0.1:{ports.modbus}",
+    }
+
+
+def _emulator(record: Record) -> dict[str, str]:
+    options = record.options
+    return {
+        "PORT": str(options.ports.modbus),
+        "API_PORT": str(options.ports.side_door),
+        **input_settings(record, prices=options.prices, sessions=options.sessions)["emulator"],
+    }

@@ -1,12 +1,24 @@
 """plan(problem) -> Plan: the schedule, what it costs, what bound it, and why."""
 
+from datetime import timedelta
+
+import numpy as np
 from msgspec import Struct
 
-from services.enexa.planning.schedule import Schedule
+from services.enexa.planning.exclusivity import exclusive_pairs
+from services.enexa.planning.layout import EXPORT, IMPORT, OVER_IMPORT, PV, SUBSTEPS, UNSERVED, Layout
+from services.enexa.planning.policy import Thresholds, ValueTable, thresholds, value_table
+from services.enexa.planning.problem import PlanProblem
+from services.enexa.planning.program import Floats, NodeData, build, spread
+from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_of
+from services.enexa.planning.schedule import Schedule, Slot
+from services.enexa.planning.solver import Solution, Solver
+
+SEEN_KWH = 0.01
 
 
 class Costs(Struct, frozen=True, kw_only=True):
-    """Expected money of a plan by kind, EUR over its horizon; `end_value_eur` is credited, the rest is paid."""
+    """Expected money of a plan by kind, EUR over its horizon; export and the energy left are credits."""
 
     energy_eur: float
     fees_eur: float
@@ -19,7 +31,7 @@ class Costs(Struct, frozen=True, kw_only=True):
 
 
 class Breach(Struct, frozen=True, kw_only=True):
-    """A limit the plan could not keep, in the order in which limits give way; expected amount over the horizon."""
+    """A limit the plan could not keep, in the order in which limits give way; expected energy over the horizon."""
 
     limit: str
     first_slot: int
@@ -27,7 +39,7 @@ class Breach(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """A schedule and everything worth knowing about how it came to be."""
+    """A schedule and everything worth knowing about how it came to be; expectations are over the scenarios."""
 
     site_id: str
     schedule: Schedule
@@ -41,3 +53,208 @@ class Plan(Struct, frozen=True, kw_only=True):
     solve_s: float
     method: str
     scenario_count: int
+
+
+def plan(problem: PlanProblem, solver: Solver) -> Plan:
+    """The best schedule for a problem; never infeasible, raises SolverFailed only where HiGHS fails or runs late."""
+    program = build(problem)
+    pairs = exclusive_pairs(problem, program.layout)
+    solution = solver.solve(program, pairs)
+    flows = Expected.read(problem, program.layout, solution)
+    gate_kw = flows.gate_kw(problem)
+    table = value_table(problem, gate_kw) if problem.plant.strings else None
+    levels = thresholds(problem, table) if table else None
+    views = _views(problem, flows, gate_kw, table, levels)
+    return Plan(
+        site_id=problem.site_id,
+        schedule=_schedule(problem, views),
+        costs=_costs(problem, flows, solution),
+        explanations=tuple(explain(view) for view in views),
+        price_published=problem.price_published,
+        expected_import_kw=tuple((flows.imported_kwh / flows.hours).tolist()),
+        expected_ev_kw=tuple((flows.ev_kwh / flows.hours).tolist()),
+        breaches=_breaches(flows),
+        gap_eur=solution.gap_eur,
+        solve_s=solution.solve_s,
+        method="milp" if pairs else "lp",
+        scenario_count=len(problem.scenarios),
+    )
+
+
+class Expected(Struct, frozen=True):
+    """The solution as expectations per slot: energies in kWh, marginal values in EUR/kWh."""
+
+    hours: Floats
+    imported_kwh: Floats
+    over_kwh: Floats
+    exported_kwh: Floats
+    pv_kwh: Floats
+    unserved_kwh: Floats
+    ev_kwh: Floats
+    charged_kwh: Floats
+    discharged_kwh: Floats
+    energy_kwh: Floats
+    short_kwh: Floats
+    marginal_eur_per_kwh: Floats
+    grid_limit_eur_per_kwh: Floats
+    peak_kw: float
+
+    @classmethod
+    def read(cls, problem: PlanProblem, layout: Layout, solution: Solution) -> "Expected":
+        """Fold the nodes of a solution back onto slots, each with its weight."""
+        nodes = spread(problem, layout)
+        fold = _Fold(nodes, layout.slots)
+        flow = {
+            kind: sum((solution.x[layout.flow(step, kind)] for step in range(SUBSTEPS)), np.zeros(layout.nodes))
+            for kind in (IMPORT, OVER_IMPORT, EXPORT, PV, UNSERVED)
+        }
+        charged, discharged, energy, short, marginal = (np.zeros(layout.nodes) for _ in range(5))
+        for string in range(layout.strings):
+            for step in range(SUBSTEPS):
+                charged += solution.x[layout.charge(step, string)]
+                discharged += solution.x[layout.discharge(step, string)]
+            energy += solution.x[layout.energy(string)]
+            short += solution.x[layout.short(string)]
+            marginal -= solution.row_dual[layout.state(string)] / layout.strings
+        limit = np.zeros(layout.nodes)
+        for step in range(SUBSTEPS):
+            limit = np.maximum(limit, -solution.column_dual[layout.flow(step, IMPORT)])
+        weights = np.array([scenario.weight for scenario in problem.scenarios])
+        return cls(
+            hours=np.array(problem.hours()),
+            imported_kwh=fold.mean(flow[IMPORT] + flow[OVER_IMPORT]),
+            over_kwh=fold.mean(flow[OVER_IMPORT]),
+            exported_kwh=fold.mean(flow[EXPORT]),
+            pv_kwh=fold.mean(flow[PV]),
+            unserved_kwh=fold.mean(flow[UNSERVED]),
+            ev_kwh=fold.mean((nodes.ev_kw * nodes.step_hours).sum(axis=1)),
+            charged_kwh=fold.mean(charged),
+            discharged_kwh=fold.mean(discharged),
+            energy_kwh=fold.mean(energy),
+            short_kwh=fold.mean(short),
+            marginal_eur_per_kwh=fold.total(marginal),
+            grid_limit_eur_per_kwh=fold.total(limit),
+            peak_kw=float(solution.x[layout.peak()] @ weights),
+        )
+
+    def gate_kw(self, problem: PlanProblem) -> Floats:
+        """What the battery may charge up to: the cap, or the peak that the plan is ready to pay for."""
+        cap_kw: Floats = np.minimum(np.array(problem.import_cap_kw), problem.plant.import_limit_kw)
+        if problem.peak_eur_per_kw > 0:
+            peak_kw = max(self.peak_kw, problem.peak_so_far_kw, float(np.max(problem.own_kw)))
+            cap_kw = np.minimum(cap_kw, peak_kw)
+        return cap_kw
+
+
+class _Fold:
+    """Nodes onto slots."""
+
+    def __init__(self, nodes: NodeData, slots: int) -> None:
+        self._nodes, self._slots = nodes, slots
+
+    def mean(self, per_node: Floats) -> Floats:
+        return self.total(per_node * self._nodes.weight)
+
+    def total(self, per_node: Floats) -> Floats:
+        total: Floats = np.zeros(self._slots)
+        np.add.at(total, self._nodes.slot, per_node)
+        return total
+
+
+def _views(
+    problem: PlanProblem,
+    flows: Expected,
+    gate_kw: Floats,
+    table: ValueTable | None,
+    levels: tuple[Thresholds, ...] | None,
+) -> tuple[SlotView, ...]:
+    capacity = sum(s.capacity_kwh for s in problem.plant.strings) or 1.0
+    ceiling_pct = max((s.soc_max_pct for s in problem.plant.strings), default=0.0)
+    zones = zones_of(problem)
+    before_kwh = np.concatenate([[sum(problem.energy_kwh)], flows.energy_kwh[:-1]])
+    views = []
+    for slot in range(len(problem.starts)):
+        battery_kw = (flows.discharged_kwh[slot] - flows.charged_kwh[slot]) / flows.hours[slot]
+        views.append(
+            SlotView(
+                setpoint_kw=float(battery_kw),
+                soc_before_pct=float(before_kwh[slot] / capacity * 100),
+                soc_target_pct=float(min(max(flows.energy_kwh[slot] / capacity * 100, 0.0), 100.0)),
+                soc_max_pct=ceiling_pct,
+                reserve_pct=levels[slot].discharge_above_kwh / capacity * 100 if levels else 0.0,
+                gate_kw=float(gate_kw[slot]),
+                zone=zones[slot],
+                price_eur_per_mwh=problem.price_eur_per_mwh[slot],
+                published=problem.price_published[slot],
+                marginal_eur_per_kwh=table.marginal_eur_per_kwh(slot + 1, float(flows.energy_kwh[slot]))
+                if table
+                else 0.0,
+                grid_limit_eur_per_kwh=float(flows.grid_limit_eur_per_kwh[slot]),
+                capped=problem.import_cap_kw[slot] < problem.plant.import_limit_kw - 0.5,
+                gap_kwh=_gap_kwh(problem, slot),
+                pv_kwh=float(flows.pv_kwh[slot]),
+                charged_kwh=float(flows.charged_kwh[slot]),
+                discharged_kwh=float(flows.discharged_kwh[slot]),
+                peak_binds=float(gate_kw[slot]) < problem.import_cap_kw[slot] - 0.5,
+            )
+        )
+    return tuple(views)
+
+
+def _gap_kwh(problem: PlanProblem, slot: int) -> float:
+    """Expected energy of the cars that the grid cannot give in a slot."""
+    hours = problem.hours()[slot]
+    spare_kw = max(problem.import_cap_kw[slot] - problem.own_kw[slot], 0.0)
+    return sum(
+        s.weight * s.high_share[slot] * hours * max(s.high_kw[slot] * (1 + problem.ev_loss_ratio) - spare_kw, 0.0)
+        for s in problem.scenarios
+    )
+
+
+def _schedule(problem: PlanProblem, views: tuple[SlotView, ...]) -> Schedule:
+    slots = tuple(
+        Slot(
+            start=start,
+            setpoint_kw=round(view.setpoint_kw, 3),
+            soc_target_pct=round(view.soc_target_pct, 2),
+            reserve_pct=round(view.reserve_pct, 2),
+            import_gate_kw=round(view.gate_kw, 3),
+            price_eur_per_mwh=view.price_eur_per_mwh,
+            zone=view.zone,
+            reason=reason_of(view),
+            marginal_eur_per_kwh=round(view.marginal_eur_per_kwh, 5),
+        )
+        for start, view in zip(problem.starts, views, strict=True)
+    )
+    return Schedule(
+        version=problem.version,
+        valid_from=problem.starts[0],
+        valid_until=problem.starts[-1] + timedelta(seconds=problem.slot_s),
+        slots=slots,
+    )
+
+
+def _costs(problem: PlanProblem, flows: Expected, solution: Solution) -> Costs:
+    tariff = problem.tariff
+    price = np.array(problem.price_eur_per_mwh) / 1000
+    sell = np.array([tariff.export_eur_per_kwh(p) or 0.0 for p in problem.price_eur_per_mwh])
+    return Costs(
+        energy_eur=float(price @ flows.imported_kwh),
+        fees_eur=float(tariff.fees_eur_per_mwh / 1000 * flows.imported_kwh.sum()),
+        export_eur=float(sell @ flows.exported_kwh),
+        wear_eur=float(tariff.wear_eur_per_kwh * (flows.charged_kwh + flows.discharged_kwh).sum()),
+        demand_charge_eur=problem.peak_eur_per_kw * (flows.peak_kw - problem.peak_so_far_kw),
+        unserved_eur=float(tariff.unserved_eur_per_kwh * flows.unserved_kwh.sum()),
+        end_value_eur=problem.end_value_eur_per_kwh * float(flows.energy_kwh[-1]),
+        total_eur=solution.objective_eur - problem.peak_eur_per_kw * problem.peak_so_far_kw,
+    )
+
+
+def _breaches(flows: Expected) -> tuple[Breach, ...]:
+    """What gave way, in the order in which limits give way: EV service, grid limit, SOC floor."""
+    given = (("ev_service", flows.unserved_kwh), ("grid_limit", flows.over_kwh), ("soc_floor", flows.short_kwh))
+    return tuple(
+        Breach(limit=limit, first_slot=int(np.argmax(amount > SEEN_KWH)), amount_kwh=float(amount.sum()))
+        for limit, amount in given
+        if float(amount.max()) > SEEN_KWH
+    )

@@ -5,7 +5,7 @@ travels to the planner's worker process, which turns it into a `PlanProblem` (fo
 published ones estimated, all on slots) and solves that. A `PlanProblem` is complete: two equal ones give equal plans.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -95,8 +95,9 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
     """The facts as a server knows them at `now`; `soc_pct` has one entry per string of the plant.
 
     `prices` holds what is published now (`PriceSeries.published`), and as many days before as there are, for the
-    estimate of what comes after. `own_consumption_kw` is what the site draws with nobody there; `ev_loss_ratio` is
-    what each kWh into a car adds to it.
+    estimate of what comes after. `observed_days` are the local days `sessions` was recorded on, with or without a car
+    (empty: the days that have sessions). `own_consumption_kw` is what the site draws with nobody there;
+    `ev_loss_ratio` is what each kWh into a car adds to it.
     """
 
     site_id: str
@@ -108,7 +109,7 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
     soc_pct: tuple[float, ...]
     cars: tuple[Car, ...] = ()
     sessions: tuple[SessionRecord, ...] = ()
-    history_from: datetime | None = None
+    observed_days: tuple[date, ...] = ()
     own_consumption_kw: float = 0.4
     ev_loss_ratio: float = 0.05
     pv: PvArray | None = None
@@ -127,12 +128,21 @@ class Scenario(Struct, frozen=True, kw_only=True):
     low_kw: tuple[float, ...]
 
 
+class Outcome(Struct, frozen=True, kw_only=True):
+    """One of the ways a slot's demand may go, whatever the slots before did; columns as in `Scenario`."""
+
+    probability: tuple[float, ...]
+    high_share: tuple[float, ...]
+    high_kw: tuple[float, ...]
+    low_kw: tuple[float, ...]
+
+
 class PlanProblem(Struct, frozen=True, kw_only=True):
     """A plan's whole input on the slot grid; all columns have one entry per slot.
 
     Slot 0 has `first_slot_s` seconds left. `end_energy_kwh` fixes the total energy at the end; without it the energy
     left is worth `end_value_eur_per_kwh`. `peak_eur_per_kw` prices each kW of the highest
-    slot mean above `peak_so_far_kw`.
+    slot mean above `peak_so_far_kw`. Each kWh into a car draws `ev_loss_ratio` more, which the battery cannot offset.
     """
 
     site_id: str
@@ -147,9 +157,11 @@ class PlanProblem(Struct, frozen=True, kw_only=True):
     price_eur_per_mwh: tuple[float, ...]
     price_published: tuple[bool, ...]
     own_kw: tuple[float, ...]
+    ev_loss_ratio: float
     pv_kw: tuple[float, ...]
     import_cap_kw: tuple[float, ...]
     scenarios: tuple[Scenario, ...]
+    outcomes: tuple[Outcome, ...]
     energy_kwh: tuple[float, ...]
     peak_so_far_kw: float
     peak_eur_per_kw: float

@@ -37,7 +37,6 @@ class Reason(StrEnum):
     NEGATIVE_PRICE = "negative_price"
     SAFE_FALLBACK = "safe_fallback"
     OPERATOR = "operator"
-    IDLE = "idle"
 
 
 class Slot(Struct, frozen=True, kw_only=True):

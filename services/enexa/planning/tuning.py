@@ -14,7 +14,7 @@ class Tuning(Struct, frozen=True, kw_only=True):
     unserved_eur_per_kwh: float = 2.0
     floor_breach_eur_per_kwh: float = 20.0
     grid_breach_eur_per_kwh: float = 5.0
-    end_value_ratio: float = 1.0
+    end_value_quantile_ratio: float = 0.25
     cheap_quantile_ratio: float = 0.33
     expensive_quantile_ratio: float = 0.67
     seed: int = 1

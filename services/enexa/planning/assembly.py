@@ -1,0 +1,167 @@
+"""From the facts of a request to a problem on the slot grid: forecasts drawn, prices completed, energy valued."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from services.enexa.planning.forecast import Floats, clear_sky_pv_kw, estimate_prices, learn_arrivals, sample_ev_kw
+from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Scenario
+from shared.energy.slots import SLOT_S, local_day, slot_starts
+from shared.errors import InputsStale, OutOfBounds
+
+POLICY_SAMPLES = 200
+OUTCOMES = 6
+DEMAND_CHARGE_DAYS = 365 / 12
+
+
+def assemble(request: PlanRequest) -> PlanProblem:
+    """The problem of a request; refuses facts that no plan could be made of, naming the field."""
+    check(request)
+    tuning, plant = request.tuning, request.plant
+    starts = slot_starts(request.now, request.now + timedelta(hours=tuning.horizon_h))
+    prices, published = estimate_prices(request.prices, starts)
+    first_slot_s = max(SLOT_S - (request.now - starts[0]).total_seconds(), 1.0)
+    caps_kw = import_caps_kw(request, starts)
+    ev_kw = _ev_minutes(request, starts, first_slot_s)
+    own_kw = (request.own_consumption_kw,) * len(starts)
+    shares = substeps(ev_kw, first_slot_s, len(starts), gap_limit_kw(request, caps_kw))
+    return PlanProblem(
+        site_id=request.site_id,
+        version=request.version,
+        now=request.now,
+        plant=plant,
+        tariff=request.tariff,
+        tuning=tuning,
+        starts=starts,
+        slot_s=SLOT_S,
+        first_slot_s=first_slot_s,
+        price_eur_per_mwh=prices,
+        price_published=published,
+        own_kw=own_kw,
+        ev_loss_ratio=request.ev_loss_ratio,
+        pv_kw=clear_sky_pv_kw(request.pv, starts, SLOT_S) if request.pv else (0.0,) * len(starts),
+        import_cap_kw=caps_kw,
+        scenarios=_scenarios(shares, tuning.scenario_count),
+        outcomes=_outcomes(shares),
+        energy_kwh=tuple(s.capacity_kwh * soc / 100 for s, soc in zip(plant.strings, request.soc_pct, strict=True)),
+        peak_so_far_kw=request.peak_so_far_kw,
+        peak_eur_per_kw=request.tariff.peak_eur_per_kw(DEMAND_CHARGE_DAYS),
+        end_value_eur_per_kwh=end_value_eur_per_kwh(request, prices),
+    )
+
+
+def check(request: PlanRequest) -> None:
+    """Refuse what cannot be planned with, naming the field."""
+    plant = request.plant
+    if len(request.soc_pct) != len(plant.strings):
+        raise OutOfBounds("soc_pct needs one entry per string", field="soc_pct", given=len(request.soc_pct))
+    for string in plant.strings:
+        if not 0 <= string.soc_min_pct < string.soc_max_pct <= 100:
+            raise OutOfBounds("The SOC window is upside down", field="soc_min_pct", soc_min_pct=string.soc_min_pct)
+    if any(not 0 <= soc <= 100 for soc in request.soc_pct):
+        raise OutOfBounds("A state of charge lies outside 0 to 100 %", field="soc_pct")
+    if request.prices.price_at(request.now) is None:
+        raise InputsStale("No price covers the present slot; import today's prices", field="prices")
+
+
+def import_caps_kw(request: PlanRequest, starts: tuple[datetime, ...]) -> tuple[float, ...]:
+    """The lowest import limit in force at the start of each slot, kW."""
+    limits = []
+    for start in starts:
+        end = start + timedelta(seconds=SLOT_S)
+        active = (cap.import_kw for cap in request.caps if cap.start < end and (cap.until is None or cap.until > start))
+        limits.append(min(request.plant.import_limit_kw, *active, request.plant.import_limit_kw))
+    return tuple(limits)
+
+
+def gap_limit_kw(request: PlanRequest, caps_kw: tuple[float, ...]) -> tuple[float, ...]:
+    """The EV power above which the battery must help, per slot."""
+    spare_kw = (max(cap - request.own_consumption_kw, 0.0) for cap in caps_kw)
+    return tuple(kw / (1 + request.ev_loss_ratio) for kw in spare_kw)
+
+
+def end_value_eur_per_kwh(request: PlanRequest, prices: tuple[float, ...]) -> float:
+    """What a kWh left in the cells is worth: what it costs to charge it in a cheap hour of the days ahead."""
+    if not request.plant.strings:
+        return 0.0
+    string = request.plant.strings[0]
+    cheap = float(np.quantile(prices[-96:], request.tuning.end_value_quantile_ratio))
+    buy = request.tariff.import_eur_per_kwh(cheap)
+    return max(buy + request.tariff.wear_eur_per_kwh, 0.0) / string.charge_efficiency_ratio
+
+
+def _ev_minutes(request: PlanRequest, starts: tuple[datetime, ...], first_slot_s: float) -> Floats:
+    """EV power [sample, minute] from now on; the first slot is alike in all samples, for it is what is known."""
+    days = request.observed_days or tuple(sorted({local_day(session.start) for session in request.sessions}))
+    model = learn_arrivals(request.sessions, days)
+    minutes = round(first_slot_s / 60) + (len(starts) - 1) * SLOT_S // 60
+    rng = np.random.default_rng(request.tuning.seed)
+    ev_kw = sample_ev_kw(model, request.cars, request.now, minutes, POLICY_SAMPLES, request.plant.max_charger_kw, rng)
+    first = round(first_slot_s / 60)
+    present_kw = min(sum(car.power_kw for car in request.cars), request.plant.max_charger_kw)
+    ev_kw[:, :first] = present_kw
+    return ev_kw
+
+
+def substeps(ev_kw: Floats, first_slot_s: float, slots: int, limit_kw: tuple[float, ...]) -> Floats:
+    """Each slot's minutes as two sub-steps: [high share, high kW, low kW] x sample x slot."""
+    result = np.zeros((3, ev_kw.shape[0], slots))
+    first = round(first_slot_s / 60)
+    edges = [0, *(first + SLOT_S // 60 * index for index in range(slots))]
+    for slot in range(slots):
+        minutes = ev_kw[:, edges[slot] : edges[slot + 1]]
+        if minutes.shape[1] == 0:
+            continue
+        above = minutes > limit_kw[slot]
+        count = above.sum(axis=1)
+        high = np.where(above, minutes, 0.0).sum(axis=1)
+        low = minutes.sum(axis=1) - high
+        result[0, :, slot] = count / minutes.shape[1]
+        result[1, :, slot] = np.divide(high, count, out=np.zeros_like(high), where=count > 0)
+        rest = minutes.shape[1] - count
+        result[2, :, slot] = np.divide(low, rest, out=np.zeros_like(low), where=rest > 0)
+    return result
+
+
+def _scenarios(shares: Floats, count: int) -> tuple[Scenario, ...]:
+    picked = shares[:, : max(count, 1), :]
+    weight = 1 / picked.shape[1]
+    return tuple(
+        Scenario(
+            weight=weight,
+            high_share=tuple(picked[0, sample].tolist()),
+            high_kw=tuple(picked[1, sample].tolist()),
+            low_kw=tuple(picked[2, sample].tolist()),
+        )
+        for sample in range(picked.shape[1])
+    )
+
+
+def _outcomes(shares: Floats) -> tuple[Outcome, ...]:
+    """Per slot a handful of outcomes with probabilities: nobody there, and the rest by energy in equal groups."""
+    _, samples, slots = shares.shape
+    table = np.zeros((4, OUTCOMES, slots))
+    energy = shares[0] * shares[1] + (1 - shares[0]) * shares[2]
+    for slot in range(slots):
+        busy = np.flatnonzero(energy[:, slot] > 0)
+        table[0, 0, slot] = 1 - len(busy) / samples
+        busy = busy[np.argsort(energy[busy, slot])]
+        for index, group in enumerate(np.array_split(busy, OUTCOMES - 1), start=1):
+            if len(group):
+                table[:, index, slot] = _mean_of_group(shares[:, group, slot], len(group) / samples)
+    return tuple(
+        Outcome(
+            probability=tuple(table[0, index].tolist()),
+            high_share=tuple(table[1, index].tolist()),
+            high_kw=tuple(table[2, index].tolist()),
+            low_kw=tuple(table[3, index].tolist()),
+        )
+        for index in range(OUTCOMES)
+    )
+
+
+def _mean_of_group(group: Floats, probability: float) -> tuple[float, float, float, float]:
+    share = float(group[0].mean())
+    high = float((group[0] * group[1]).mean())
+    low = float(((1 - group[0]) * group[2]).mean())
+    return probability, share, high / share if share > 0 else 0.0, low / (1 - share) if share < 1 else 0.0

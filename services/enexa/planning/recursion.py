@@ -1,0 +1,231 @@
+"""The value of stored energy, slot by slot backwards: what a kWh in the battery is worth while demand is uncertain.
+
+One storage with convex stage cost has a convex value function V of its energy. A backward step is
+
+    V_t(E) = sum over outcomes j of  p_j * min over y of  C_tj(y) + V_t+1(E - y)        y: energy taken out of the cells
+
+and each inner minimum is an infimal convolution of two convex piecewise linear functions: their pieces, sorted by
+slope, one after the other. V is kept on a grid of energies; between grid points it is linear.
+
+The functions below are plain Python on arrays and scalars, and at the same time the source that numba compiles
+(`services/enexa/simulation/compiled.py`): so they use no structs and no exceptions.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+MAX_PIECES = 16
+
+# Columns of the battery's parameters, one array of floats because a compiled function takes no struct.
+MAX_CHARGE, MAX_DISCHARGE, CHARGE_EFFICIENCY, DISCHARGE_EFFICIENCY, WEAR, UNSERVED, EXPORT_LIMIT, EV_LOSS, OFFSETS = (
+    range(9)
+)
+
+
+def add_piece(lengths: Floats, slopes: Floats, count: int, length_kwh: float, slope: float) -> int:
+    """Insert a piece so that slopes stay sorted; returns the new count."""
+    if length_kwh <= 0.0:
+        return count
+    at = count
+    while at > 0 and slopes[at - 1] > slope:
+        lengths[at] = lengths[at - 1]
+        slopes[at] = slopes[at - 1]
+        at -= 1
+    lengths[at] = length_kwh
+    slopes[at] = slope
+    return count + 1
+
+
+def substep_pieces(
+    lengths: Floats,
+    slopes: Floats,
+    count: int,
+    battery: Floats,
+    hours: float,
+    ev_kw: float,
+    own_kw: float,
+    pv_kw: float,
+    cap_kw: float,
+    gate_kw: float,
+    buy: float,
+    sell: float,
+) -> tuple[int, float, float]:
+    """Add one sub-step's pieces: cost against energy taken out of the cells, EUR/kWh of cells.
+
+    Returns the count, the cost when the battery charges all it can and never discharges, and the energy (kWh of
+    cells) it takes up then. `sell` is NaN where exporting is worthless.
+    """
+    charge_eff, discharge_eff, wear = battery[CHARGE_EFFICIENCY], battery[DISCHARGE_EFFICIENCY], battery[WEAR]
+    load_kw = (1.0 + battery[EV_LOSS]) * ev_kw + own_kw
+    used_pv_kw = pv_kw if buy >= 0.0 else 0.0
+    net_kw = max(load_kw - used_pv_kw, 0.0)
+    surplus_kw = max(used_pv_kw - load_kw, 0.0)
+    export_room_kw = 0.0 if math.isnan(sell) else battery[EXPORT_LIMIT]
+    gap_kw = max(net_kw - cap_kw, 0.0)
+    unserved = max(battery[UNSERVED] / (1.0 + battery[EV_LOSS]), buy)
+
+    exported_kw = min(surplus_kw, export_room_kw)
+    curtailed_kw = surplus_kw - exported_kw
+    cost = (buy * (net_kw - gap_kw) + unserved * gap_kw) * hours
+    if exported_kw > 0.0:
+        cost -= sell * exported_kw * hours
+
+    assist_kw = min(battery[MAX_DISCHARGE], net_kw if battery[OFFSETS] > 0.0 else min(ev_kw, net_kw))
+    forced_kw = min(gap_kw, assist_kw)
+    saving_kw = assist_kw - forced_kw
+    out = hours / discharge_eff
+    count = add_piece(lengths, slopes, count, forced_kw * out, -(unserved - wear) * discharge_eff)
+    count = add_piece(lengths, slopes, count, saving_kw * out, -(buy - wear) * discharge_eff)
+    if export_room_kw > exported_kw:
+        sold_kw = min(battery[MAX_DISCHARGE] - assist_kw, export_room_kw - exported_kw)
+        count = add_piece(lengths, slopes, count, sold_kw * out, -(sell - wear) * discharge_eff)
+
+    free_kw = min(battery[MAX_CHARGE], curtailed_kw)
+    forgone_kw = min(battery[MAX_CHARGE] - free_kw, exported_kw)
+    room_kw = max(min(cap_kw, gate_kw) - net_kw, 0.0) if gap_kw == 0.0 else 0.0
+    bought_kw = min(battery[MAX_CHARGE] - free_kw - forgone_kw, room_kw)
+    into = hours * charge_eff
+    count = add_piece(lengths, slopes, count, free_kw * into, -wear / charge_eff)
+    cost += wear * free_kw * hours
+    if forgone_kw > 0.0:
+        count = add_piece(lengths, slopes, count, forgone_kw * into, -(sell + wear) / charge_eff)
+        cost += (sell + wear) * forgone_kw * hours
+    count = add_piece(lengths, slopes, count, bought_kw * into, -(buy + wear) / charge_eff)
+    cost += (buy + wear) * bought_kw * hours
+    return count, cost, (free_kw + forgone_kw + bought_kw) * into
+
+
+def convolve_into(
+    result: Floats,
+    probability: float,
+    after: Floats,
+    width_kwh: float,
+    lengths: Floats,
+    slopes: Floats,
+    count: int,
+    cost: float,
+    charged_kwh: float,
+) -> None:
+    """Add probability * (C [] V)(grid) to `result`: walk the pieces of both in the order of their slopes."""
+    points = len(after)
+    energy = -charged_kwh
+    value = after[0] + cost
+    piece, interval, target = 0, 0, 0
+    left_piece = lengths[0] if count > 0 else 0.0
+    left_interval = width_kwh
+    while target < points:
+        if piece < count and (
+            interval >= points - 1 or slopes[piece] * width_kwh <= after[interval + 1] - after[interval]
+        ):
+            slope, length = slopes[piece], left_piece
+            from_piece = True
+        elif interval < points - 1:
+            slope, length = (after[interval + 1] - after[interval]) / width_kwh, left_interval
+            from_piece = False
+        else:
+            slope, length = 0.0, math.inf
+            from_piece = True
+        while target < points and target * width_kwh <= energy + length + 1e-12:
+            result[target] += probability * (value + slope * (target * width_kwh - energy))
+            target += 1
+        if target >= points:
+            break
+        energy += length
+        value += slope * length
+        if from_piece:
+            piece += 1
+            left_piece = lengths[piece] if piece < count else 0.0
+        else:
+            interval += 1
+
+
+def backward(
+    values: Floats,
+    width_kwh: float,
+    battery: Floats,
+    hours: Floats,
+    buy: Floats,
+    sell: Floats,
+    own_kw: Floats,
+    pv_kw: Floats,
+    cap_kw: Floats,
+    gate_kw: Floats,
+    probability: Floats,
+    high_share: Floats,
+    high_kw: Floats,
+    low_kw: Floats,
+) -> None:
+    """Fill values[t, grid point] for t = T-1 .. 0 from values[T]; demand outcomes are [slot, outcome]."""
+    lengths = np.zeros(MAX_PIECES)
+    slopes = np.zeros(MAX_PIECES)
+    for slot in range(len(hours) - 1, -1, -1):
+        values[slot, :] = 0.0
+        for outcome in range(probability.shape[1]):
+            if probability[slot, outcome] <= 0.0:
+                continue
+            share = high_share[slot, outcome]
+            count, cost, charged_kwh = 0, 0.0, 0.0
+            if share > 0.0:
+                count, step_cost, step_kwh = substep_pieces(
+                    lengths,
+                    slopes,
+                    count,
+                    battery,
+                    hours[slot] * share,
+                    high_kw[slot, outcome],
+                    own_kw[slot],
+                    pv_kw[slot],
+                    cap_kw[slot],
+                    gate_kw[slot],
+                    buy[slot],
+                    sell[slot],
+                )
+                cost += step_cost
+                charged_kwh += step_kwh
+            if share < 1.0:
+                count, step_cost, step_kwh = substep_pieces(
+                    lengths,
+                    slopes,
+                    count,
+                    battery,
+                    hours[slot] * (1.0 - share),
+                    low_kw[slot, outcome],
+                    own_kw[slot],
+                    pv_kw[slot],
+                    cap_kw[slot],
+                    gate_kw[slot],
+                    buy[slot],
+                    sell[slot],
+                )
+                cost += step_cost
+                charged_kwh += step_kwh
+            convolve_into(
+                values[slot],
+                probability[slot, outcome],
+                values[slot + 1],
+                width_kwh,
+                lengths,
+                slopes,
+                count,
+                cost,
+                charged_kwh,
+            )
+
+
+def energy_where(values: Floats, width_kwh: float, marginal: float) -> float:
+    """The energy (above the grid's first point) up to which a stored kWh is worth more than `marginal`, kWh."""
+    points = len(values)
+    for interval in range(points - 1):
+        if (values[interval] - values[interval + 1]) / width_kwh <= marginal:
+            return interval * width_kwh
+    return (points - 1) * width_kwh
+
+
+def marginal_value(values: Floats, width_kwh: float, energy_kwh: float) -> float:
+    """What one more stored kWh is worth at `energy_kwh` above the grid's first point, EUR/kWh of cells."""
+    last = len(values) - 2
+    interval = min(max(int(energy_kwh / width_kwh), 0), last)
+    return float((values[interval] - values[interval + 1]) / width_kwh)

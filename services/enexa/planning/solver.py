@@ -1,0 +1,198 @@
+"""HiGHS, kept warm: one live model per shape, changed in place; binaries only where the price test asks for them."""
+
+import highspy
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from services.enexa.planning.exclusivity import Pair
+from services.enexa.planning.layout import Layout
+from services.enexa.planning.program import Floats, Integers, Program
+from shared.errors import SolverFailed
+
+MAX_COEFFICIENT_CHANGES = 3000
+MAX_LIVE_MODELS = 4
+
+
+class Solution(Struct, frozen=True):
+    """An optimum: values of the columns, duals of the rows, and how exact and how long."""
+
+    x: Floats
+    row_dual: Floats
+    column_dual: Floats
+    objective_eur: float
+    gap_eur: float
+    solve_s: float
+
+
+class Solver:
+    """Solves programs; remembers the model and basis of the last few shapes, so that a re-plan starts warm."""
+
+    def __init__(self, *, time_limit_s: float = 10.0, gap_eur: float = 0.01) -> None:
+        self._time_limit_s = time_limit_s
+        self._gap_eur = gap_eur
+        self._live: dict[Layout, _LiveModel] = {}
+
+    def solve(self, program: Program, pairs: tuple[Pair, ...] = ()) -> Solution:
+        """The optimum; raises SolverFailed where HiGHS gives none within the time limit."""
+        if pairs:
+            return self._solve_mixed(program, pairs)
+        live = self._live.pop(program.layout, None)
+        if live is None:
+            live = _LiveModel(program, self._new_highs())
+        else:
+            live.change(program)
+        solution = live.run()
+        self._live[program.layout] = live
+        while len(self._live) > MAX_LIVE_MODELS:
+            self._live.pop(next(iter(self._live)))
+        return solution
+
+    def _solve_mixed(self, program: Program, pairs: tuple[Pair, ...]) -> Solution:
+        highs = self._new_highs()
+        pass_program(highs, with_binaries(program, pairs), binaries=len(pairs))
+        solution = run_highs(highs)
+        columns, rows = len(program.cost), len(program.row_low)
+        return structs.replace(
+            solution,
+            x=solution.x[:columns],
+            row_dual=solution.row_dual[:rows],
+            column_dual=solution.column_dual[:columns],
+        )
+
+    def _new_highs(self) -> "highspy.Highs":
+        highs = highspy.Highs()
+        options = {
+            "output_flag": False,
+            "threads": 1,
+            "time_limit": self._time_limit_s,
+            "mip_rel_gap": 0.0,
+            "mip_abs_gap": self._gap_eur,
+        }
+        for name, value in options.items():
+            require(highs.setOptionValue(name, value), f"HiGHS refused its option {name}")
+        return highs
+
+
+class _LiveModel:
+    """One HiGHS model and the program it holds."""
+
+    def __init__(self, program: Program, highs: "highspy.Highs") -> None:
+        self._highs = highs
+        self._program = program
+        pass_program(highs, program)
+
+    def change(self, program: Program) -> None:
+        """Turn the held program into `program`, of the same shape; the basis stays."""
+        highs, held = self._highs, self._program
+        columns = np.arange(len(program.cost), dtype=np.int32)
+        rows = np.arange(len(program.row_low), dtype=np.int32)
+        changed = np.flatnonzero(program.values != held.values)
+        if len(changed) > MAX_COEFFICIENT_CHANGES:
+            basis = highs.getBasis()
+            pass_program(highs, program)
+            require(highs.setBasis(basis), "HiGHS refused the last basis")
+        else:
+            for entry in changed:
+                highs.changeCoeff(int(program.rows[entry]), int(program.columns[entry]), float(program.values[entry]))
+            require(highs.changeColsCost(len(columns), columns, program.cost), "HiGHS refused the costs")
+            require(highs.changeColsBounds(len(columns), columns, program.low, program.high), "bounds refused")
+            require(highs.changeRowsBounds(len(rows), rows, program.row_low, program.row_high), "rows refused")
+        self._program = program
+
+    def run(self) -> Solution:
+        return run_highs(self._highs)
+
+
+def run_highs(highs: "highspy.Highs") -> Solution:
+    """Run what the model holds and read the optimum."""
+    before_s = highs.getRunTime()
+    highs.run()
+    status = highs.getModelStatus()
+    info = highs.getInfo()
+    solve_s = highs.getRunTime() - before_s
+    found = status == highspy.HighsModelStatus.kOptimal or (
+        status == highspy.HighsModelStatus.kTimeLimit and info.primal_solution_status == 2
+    )
+    if not found:
+        raise SolverFailed("HiGHS found no plan", status=highs.modelStatusToString(status), solve_s=round(solve_s, 3))
+    solution = highs.getSolution()
+    objective_eur = float(info.objective_function_value)
+    bound_eur = float(info.mip_dual_bound) if np.isfinite(info.mip_gap) else objective_eur
+    return Solution(
+        x=np.array(solution.col_value),
+        row_dual=np.array(solution.row_dual),
+        column_dual=np.array(solution.col_dual),
+        objective_eur=objective_eur,
+        gap_eur=max(0.0, objective_eur - bound_eur),
+        solve_s=solve_s,
+    )
+
+
+def pass_program(highs: "highspy.Highs", program: Program, binaries: int = 0) -> None:
+    """Hand a program to HiGHS; its last `binaries` columns are 0 or 1."""
+    starts, index, values = _by_column(program)
+    count = len(program.cost)
+    integrality = np.zeros(count, dtype=np.int32)
+    if binaries:
+        integrality[-binaries:] = 1
+    lp = highspy.HighsLp()
+    lp.num_col_ = count
+    lp.num_row_ = len(program.row_low)
+    lp.col_cost_ = program.cost
+    lp.col_lower_ = program.low
+    lp.col_upper_ = program.high
+    lp.row_lower_ = program.row_low
+    lp.row_upper_ = program.row_high
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_ = starts
+    lp.a_matrix_.index_ = index
+    lp.a_matrix_.value_ = values
+    if binaries:
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[kind] for kind in integrality]
+    require(highs.passModel(lp), "HiGHS refused the model")
+
+
+def with_binaries(program: Program, pairs: tuple[Pair, ...]) -> Program:
+    """The program with one binary per pair: either the one group of columns flows, or the other."""
+    count, rows = len(program.cost), len(program.row_low)
+    more_rows: list[Integers] = []
+    more_columns: list[Integers] = []
+    more_values: list[Floats] = []
+    for index, pair in enumerate(pairs):
+        binary = count + index
+        for side, group, coefficient in (
+            (0, pair.one, -float(program.high[pair.one].sum())),
+            (1, pair.other, float(program.high[pair.other].sum())),
+        ):
+            row = rows + 2 * index + side
+            more_rows.append(np.full(len(group) + 1, row))
+            more_columns.append(np.append(group, binary))
+            more_values.append(np.append(np.ones(len(group)), coefficient))
+    extra = len(pairs)
+    other_limits = np.array([float(program.high[pair.other].sum()) for pair in pairs])
+    return Program(
+        program.layout,
+        np.concatenate([program.cost, np.zeros(extra)]),
+        np.concatenate([program.low, np.zeros(extra)]),
+        np.concatenate([program.high, np.ones(extra)]),
+        np.concatenate([program.row_low, np.full(2 * extra, -np.inf)]),
+        np.concatenate([program.row_high, np.stack([np.zeros(extra), other_limits], axis=1).ravel()]),
+        np.concatenate([program.rows, *more_rows]),
+        np.concatenate([program.columns, *more_columns]),
+        np.concatenate([program.values, *more_values]),
+    )
+
+
+def require(status: "highspy.HighsStatus", sentence: str) -> None:
+    """HiGHS answers with a status instead of raising; a warning is fine, an error is not."""
+    if status == highspy.HighsStatus.kError:
+        raise SolverFailed(sentence)
+
+
+def _by_column(program: Program) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
+    order = np.argsort(program.columns, kind="stable")
+    counts = np.bincount(program.columns, minlength=len(program.cost))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return starts, program.rows[order].astype(np.int32), program.values[order]

@@ -10,7 +10,7 @@
 Each class owns its `code`, `http_status` and `retry`; an instance carries facts as fields, so nobody parses a message.
 """
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 Fact: TypeAlias = str | int | float | bool | None
 
@@ -247,3 +247,11 @@ class BadInput(SiteError):
 
     code = "bad_input"
     http_status = 422
+
+
+E = TypeVar("E", bound=SiteError)
+
+
+def family(of: type[E]) -> tuple[type[E], ...]:
+    """`of` and everything below it in the tree; docs, tests and clients read the tree through this."""
+    return (of, *(each for child in of.__subclasses__() for each in family(child)))

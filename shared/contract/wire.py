@@ -11,7 +11,7 @@ import types
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints, overload
 
 import msgspec
 from msgspec import Meta, Struct
@@ -130,10 +130,14 @@ def encode(message: Struct) -> bytes:
     return _ENCODER.encode(message)
 
 
-def decode_request(body: bytes, of: type[M], *, no_duplicates: bool = False) -> M:
+@overload
+def decode_request(body: bytes, of: type[M], *, no_duplicates: bool = ...) -> M: ...
+@overload
+def decode_request(body: bytes, of: Any, *, no_duplicates: bool = ...) -> Any: ...
+def decode_request(body: bytes, of: Any, *, no_duplicates: bool = False) -> Any:
     """A request body, strictly; InvalidMessage (400) for syntax, shape and type, OutOfBounds (422) for a value."""
     try:
-        message: M = _strict_decoder(of).decode(body)
+        message = _strict_decoder(of).decode(body)
         if no_duplicates:
             json.loads(body, object_pairs_hook=_refuse_duplicates)
     except msgspec.ValidationError as error:
@@ -143,10 +147,14 @@ def decode_request(body: bytes, of: type[M], *, no_duplicates: bool = False) -> 
     return message
 
 
-def decode_reply(body: bytes, of: type[M]) -> M:
+@overload
+def decode_reply(body: bytes, of: type[M]) -> M: ...
+@overload
+def decode_reply(body: bytes, of: Any) -> Any: ...
+def decode_reply(body: bytes, of: Any) -> Any:
     """A reply body; unknown fields are welcome, anything else that does not fit raises InvalidMessage."""
     try:
-        reply: M = _lax_decoder(of).decode(body)
+        reply = _lax_decoder(of).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidMessage(f"the reply is not the JSON agreed on: {_short(str(error))}") from error
     return reply

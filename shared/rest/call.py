@@ -1,0 +1,204 @@
+"""Call operations of the REST map: encode, send, decode, and speak our errors; never retry.
+
+Retrying is the application's business (one layer, shared/backoff.py). A POST whose reply was lost has an unknown
+outcome; only what the map calls idempotent may be repeated blindly. Redirects are refused, replies are capped,
+credentials go to one origin only.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from shared.clock import Clock
+from shared.contract.operations import Operation
+from shared.contract.tokens import TokenReply, TokenRequest
+from shared.contract.wire import Problem, decode_reply, encode
+from shared.errors import (
+    BadInput,
+    InvalidMessage,
+    PeerBusy,
+    PeerDown,
+    Refused,
+    SiteError,
+    Unauthenticated,
+    family,
+)
+
+REPLY_MAX_BYTES = 8 * 1024 * 1024
+TOKEN_RENEWAL_S = 60.0
+
+REFUSALS = {each.code: each for each in family(Refused)}
+
+
+class Reply(Struct, frozen=True):
+    """What came back: the decoded message (None for 204 and 304), the status, the headers in lower case."""
+
+    message: Any
+    status: int
+    headers: Mapping[str, str]
+
+
+class Caller:
+    """One peer, one origin, one token."""
+
+    def __init__(
+        self,
+        base_url: str,
+        clock: Clock,
+        *,
+        ca_file: Path | None = None,
+        client_id: str | None = None,
+        secret: str | None = None,
+        token_operation: Operation | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._clock = clock
+        self._tls = _client_context(ca_file) if base_url.startswith("https:") else None
+        self._client_id = client_id
+        self._secret = secret
+        self._token_operation = token_operation
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(2.0, timeout_s), sock_read=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._token: TokenReply | None = None
+        self._token_until_s = 0.0
+        self._token_lock = asyncio.Lock()
+
+    async def call(
+        self,
+        operation: Operation,
+        body: Struct | None = None,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One exchange. Raises Refused (by the peer's code), PeerBusy, or PeerDown for anything that is no answer."""
+        payload = encode(body) if body is not None else None
+        if not operation.scopes or self._token_operation is None:
+            return await self._exchange(operation, payload, path, query, headers, bearer=None)
+        bearer = await self._bearer(renew=False)
+        try:
+            return await self._exchange(operation, payload, path, query, headers, bearer=bearer)
+        except Unauthenticated:
+            # A restarted peer has forgotten our token: one new one, one replay, and then its word is final.
+            bearer = await self._bearer(renew=True, refused=bearer)
+            return await self._exchange(operation, payload, path, query, headers, bearer=bearer)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _bearer(self, *, renew: bool, refused: str | None = None) -> str:
+        async with self._token_lock:
+            now = self._clock.now()
+            current = self._token.access_token if self._token else None
+            if current is not None and now.s < self._token_until_s and not (renew and current == refused):
+                return current
+            assert self._token_operation is not None
+            request = TokenRequest(
+                grant_type="client_credentials", client_id=self._client_id, client_secret=self._secret
+            )
+            reply = await self._exchange(self._token_operation, encode(request), None, None, None, bearer=None)
+            assert isinstance(reply.message, TokenReply)
+            self._token = reply.message
+            self._token_until_s = now.s + max(reply.message.expires_in - TOKEN_RENEWAL_S, 1.0)
+            return self._token.access_token
+
+    async def _exchange(
+        self,
+        operation: Operation,
+        payload: bytes | None,
+        path: Mapping[str, str] | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        *,
+        bearer: str | None,
+    ) -> Reply:
+        url = self._base_url + operation.path.format(**(path or {}))
+        sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+        if payload is not None:
+            sent["Content-Type"] = "application/json"
+        if bearer is not None:
+            sent["Authorization"] = f"Bearer {bearer}"
+        try:
+            async with self._open().request(
+                operation.method, url, data=payload, headers=sent, params=query, allow_redirects=False
+            ) as response:
+                raw = await _capped(response)
+                return self._read(operation, response, raw)
+        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
+            raise PeerDown(f"no answer from {self._base_url}: {_told(error)}", operation=operation.name) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=16)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    def _read(self, operation: Operation, response: aiohttp.ClientResponse, raw: bytes) -> Reply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        status = response.status
+        if status in (204, 304):
+            return Reply(None, status, headers)
+        if 200 <= status < 300:
+            try:
+                message = decode_reply(raw, operation.reply) if operation.reply is not None else None
+            except InvalidMessage as error:
+                raise PeerDown(f"{self._base_url} answered {operation.name} with something else") from error
+            return Reply(message, status, headers)
+        raise _refusal(operation, status, headers, raw)
+
+
+def _refusal(operation: Operation, status: int, headers: Mapping[str, str], raw: bytes) -> SiteError:
+    try:
+        problem = msgspec.json.decode(raw, type=Problem)
+    except msgspec.DecodeError:
+        problem = Problem(title="", status=status, code="")
+    detail = problem.detail or f"HTTP {status}"
+    if status in (429, 503):
+        return PeerBusy(detail, retry_after_s=_retry_after_s(headers), code=problem.code, status=status)
+    if status >= 500 or status < 400:
+        return PeerDown(f"HTTP {status}: {detail}", operation=operation.name, status=status)
+    fallback = Unauthenticated if status == 401 else Refused
+    kind = REFUSALS.get(problem.code, fallback)
+    facts = {name: value for name, value in problem.facts.items() if name != "sentence"}
+    return kind(detail, **{**facts, "code": problem.code, "status": status})
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    value = headers.get("retry-after", "")
+    return float(value) if value.isdigit() else 1.0
+
+
+async def _capped(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(64 * 1024):
+        size += len(chunk)
+        if size > REPLY_MAX_BYTES:
+            raise PeerDown("the reply is larger than 8 MB")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _client_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise BadInput(f"cannot read the CA file {ca_file}: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _told(error: BaseException) -> str:
+    return str(error) or type(error).__name__

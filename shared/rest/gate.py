@@ -1,0 +1,371 @@
+"""The gate that every request of a service passes, so that no route can forget a check.
+
+In this order: address, token, scope, rate, media type, body (bounded in size and time), strict decoding, the handler,
+the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9457).
+"""
+
+import asyncio
+import ipaddress
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from litestar.types import Receive, Scope
+from msgspec import Struct
+
+from shared.clock import Clock, real_now_s
+from shared.contract.operations import COMMAND_BODY_LIMIT_BYTES, DISPATCH, Budget, Operation
+from shared.contract.wire import Problem, decode_request, encode
+from shared.errors import (
+    Forbidden,
+    InvalidMessage,
+    NotFound,
+    OutOfBounds,
+    SiteError,
+    TooLarge,
+    Unauthenticated,
+    UnknownSite,
+    WrongMediaType,
+)
+from shared.moment import Moment
+from shared.rest.audit import AuditLine, AuditSink
+from shared.rest.auth import Principal, TokenBook
+from shared.rest.limits import Limits
+
+BODY_DEADLINE_S = 15.0
+PATH_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
+REQUEST_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
+PROBLEM_TYPE = b"application/problem+json"
+JSON_TYPE = b"application/json"
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+Body = TypeVar("Body")
+
+
+class Call(Generic[Body]):
+    """One checked request: what a handler needs to know, and nothing it would have to check again."""
+
+    __slots__ = ("body", "headers", "now", "operation", "path", "peer", "principal", "query", "request_id")
+
+    def __init__(
+        self,
+        *,
+        operation: Operation,
+        body: Body,
+        path: Mapping[str, str],
+        query: Any,
+        principal: Principal | None,
+        now: Moment,
+        request_id: str,
+        headers: Mapping[str, str],
+        peer: str,
+    ) -> None:
+        self.operation = operation
+        self.body = body
+        self.path = path
+        self.query = query
+        self.principal = principal
+        self.now = now
+        self.request_id = request_id
+        self.headers = headers
+        self.peer = peer
+
+
+class Answer(Struct, frozen=True):
+    """A reply that is more than a message: another status, headers such as ETag, or no content."""
+
+    reply: Struct | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = {}
+
+
+Handler = Callable[[Call[Any]], Awaitable[Struct | Answer]]
+
+
+class Route(Struct, frozen=True):
+    operation: Operation
+    handler: Handler
+
+
+def serves(operation: Operation) -> Callable[[Handler], Route]:
+    """Turn an async handler into the route of `operation`."""
+
+    def decorate(handler: Handler) -> Route:
+        return Route(operation, handler)
+
+    return decorate
+
+
+class Raw(Struct, frozen=True, kw_only=True):
+    """The outcome of a request as bytes."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class ClientGone(Exception):
+    """The caller hung up; there is nobody to answer."""
+
+
+class Gate:
+    """Every request of a service passes here."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        book: TokenBook,
+        *,
+        audit: AuditSink | None = None,
+        limits: Limits | None = None,
+        allowlist: Sequence[str] = (),
+    ) -> None:
+        self.clock = clock
+        self.book = book
+        self._audit = audit
+        self._limits = limits
+        self._networks = tuple(ipaddress.ip_network(each, strict=False) for each in allowlist)
+
+    async def pass_through(self, each: Route, scope: Scope, receive: Receive, path: Mapping[str, str]) -> Raw:
+        """Check, decode, handle, encode and remember one request."""
+        started_s = real_now_s()
+        now = self.clock.now()
+        headers = _headers(scope)
+        peer = _peer(scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+        principal: Principal | None = None
+        outcome = "ok"
+        try:
+            self._check_address(peer)
+            principal = self._check_token(each.operation, headers, now)
+            self._take(principal.client_id if principal else peer, each.operation.budget, now)
+            self._check_path(path, principal)
+            body = await self._body(each.operation, headers, receive)
+            _check_site(body, path, principal)
+            call: Call[Any] = Call(
+                operation=each.operation,
+                body=body,
+                path=path,
+                query=_query(each.operation, scope),
+                principal=principal,
+                now=now,
+                request_id=request_id,
+                headers=headers,
+                peer=peer,
+            )
+            raw = _encoded(each.operation, await each.handler(call), request_id)
+        except SiteError as error:
+            outcome = error.code
+            raw = problem_raw(error, request_id)
+        await self._remember(each.operation, raw, outcome, principal, peer, request_id, now, started_s)
+        return raw
+
+    def _check_address(self, peer: str) -> None:
+        if not self._networks:
+            return
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError as error:
+            raise Forbidden("this address is not allowed") from error
+        mapped = getattr(address, "ipv4_mapped", None)
+        if not any((mapped or address) in network for network in self._networks):
+            raise Forbidden("this address is not allowed")
+
+    def _check_token(self, operation: Operation, headers: Mapping[str, str], now: Moment) -> Principal | None:
+        if not operation.scopes:
+            return None
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not bearer or len(bearer) > 512:
+            raise Unauthenticated("a bearer token is needed; get one at POST /v1/oauth/token")
+        principal = self.book.principal(bearer.strip(), now)
+        if principal.scope not in operation.scopes:
+            allowed = ", ".join(sorted(operation.scopes))
+            raise Forbidden(f"this needs the scope {allowed}", scope=principal.scope.value)
+        return principal
+
+    def _take(self, caller: str, budget: Budget, now: Moment) -> None:
+        if self._limits is not None:
+            self._limits.take(caller, budget, now)
+
+    def _check_path(self, path: Mapping[str, str], principal: Principal | None) -> None:
+        for value in path.values():
+            if not PATH_ID.match(value):
+                raise NotFound("no such resource")
+        site_id = path.get("site_id")
+        if site_id is not None and principal is not None and not principal.may_see(site_id):
+            raise UnknownSite("no such site", site_id=site_id)
+
+    async def _body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> Any:
+        if operation.request is None:
+            return None
+        media, _, parameters = headers.get("content-type", "").partition(";")
+        media = media.strip().lower()
+        is_form = operation.budget is Budget.GENERAL and media == FORM_TYPE and operation.path.endswith("/oauth/token")
+        charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+        if not is_form and (media != "application/json" or charset not in ("", "utf-8", "utf8")):
+            raise WrongMediaType("the body must be application/json in UTF-8")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise WrongMediaType("compressed bodies are not accepted")
+        body = await read_body(receive, headers, operation.body_limit_bytes)
+        if is_form:
+            body = _form_as_json(body)
+        if operation is DISPATCH and len(body) > COMMAND_BODY_LIMIT_BYTES and b'"apply_schedule"' not in body:
+            raise TooLarge("a command has at most 16 KB", limit_bytes=COMMAND_BODY_LIMIT_BYTES)
+        return decode_request(body, operation.request, no_duplicates=operation.budget is not Budget.TELEMETRY)
+
+    async def _remember(
+        self,
+        operation: Operation,
+        raw: Raw,
+        outcome: str,
+        principal: Principal | None,
+        peer: str,
+        request_id: str,
+        now: Moment,
+        started_s: float,
+    ) -> None:
+        if self._audit is None:
+            return
+        await self._audit.append(
+            AuditLine(
+                at=now.at,
+                source=peer,
+                principal=principal.client_id if principal else "-",
+                action=operation.name,
+                outcome=outcome,
+                status=raw.status,
+                latency_ms=round((real_now_s() - started_s) * 1000.0, 3),
+                request_id=request_id,
+            )
+        )
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
+    """The whole body, at most `limit_bytes` and within the deadline; TooLarge, InvalidMessage or ClientGone."""
+    announced = headers.get("content-length", "0")
+    if not announced.isdigit() or int(announced) > limit_bytes:
+        raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            while True:
+                message: Mapping[str, Any] = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+    except TimeoutError as error:
+        raise InvalidMessage(f"the body did not arrive within {BODY_DEADLINE_S:.0f} s") from error
+
+
+def problem_raw(error: SiteError, request_id: str) -> Raw:
+    """The problem document of an error, with the headers that its status asks for."""
+    retry_after_s = error.facts.get("retry_after_s")
+    field = error.facts.get("field")
+    problem = Problem(
+        title=error.code.replace("_", " "),
+        status=error.http_status,
+        code=error.code,
+        detail=error.sentence[:300],
+        instance=f"urn:request:{request_id}",
+        field=field if isinstance(field, str) else None,
+        retry_after_s=float(retry_after_s) if isinstance(retry_after_s, int | float) else None,
+        facts={name: value for name, value in error.facts.items() if name not in ("field", "retry_after_s")},
+    )
+    headers = [(b"content-type", PROBLEM_TYPE), (b"x-request-id", request_id.encode())]
+    if error.http_status in (429, 503):
+        wait_s = retry_after_s if isinstance(retry_after_s, int | float) else 1.0
+        headers.append((b"retry-after", str(max(1, math.ceil(wait_s))).encode()))
+    if error.http_status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="api", error="invalid_token"'))
+    return Raw(status=error.http_status, body=encode(problem), headers=tuple(headers))
+
+
+def _encoded(operation: Operation, reply: Struct | Answer, request_id: str) -> Raw:
+    answer = reply if isinstance(reply, Answer) else Answer(reply)
+    status = answer.status or operation.status
+    body = encode(answer.reply) if answer.reply is not None else b""
+    headers = [(b"content-type", JSON_TYPE), (b"x-request-id", request_id.encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    return Raw(status=status, body=body, headers=tuple(headers))
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "-"
+
+
+def _check_site(body: Any, path: Mapping[str, str], principal: Principal | None) -> None:
+    """Bodies that name a site must name one that the caller may see, and the same as the path."""
+    site_id = getattr(body, "site_id", None)
+    if not isinstance(site_id, str):
+        return
+    if path.get("site_id", site_id) != site_id:
+        raise OutOfBounds("the site in the body is not the one in the path", field="site_id")
+    if principal is not None and not principal.may_see(site_id):
+        raise UnknownSite("no such site", site_id=site_id)
+
+
+def _query(operation: Operation, scope: Scope) -> Any:
+    raw = scope.get("query_string", b"").decode("latin-1")
+    if not raw:
+        return msgspec.convert({}, operation.query) if operation.query is not None else None
+    pairs = parse_qsl(raw, keep_blank_values=True)
+    values = dict(pairs)
+    known = _query_fields(operation.query) if operation.query is not None else {}
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidMessage(f"unknown query parameter {name[:40]!r}", field=name[:40])
+        if len(value) > 200 or (known[name] and not re.fullmatch(r"-?\d{1,15}", value)):
+            raise InvalidMessage(f"the query parameter {name} is not what it should be", field=name)
+    if len(values) != len(pairs):
+        raise InvalidMessage("a query parameter stands twice")
+    try:
+        return msgspec.convert(values, operation.query, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(str(error)[:200]) from error
+
+
+def _query_fields(query: Any) -> dict[str, bool]:
+    """Wire names of a query's fields, and whether each is a whole number."""
+    hints = get_type_hints(query)
+    return {
+        each.encode_name: int in (hints[each.name], *get_args(hints[each.name]))
+        for each in msgspec.structs.fields(query)
+    }
+
+
+def _form_as_json(body: bytes) -> bytes:
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=16)
+    except ValueError as error:
+        raise InvalidMessage("the form cannot be read") from error
+    if len(dict(pairs)) != len(pairs):
+        raise InvalidMessage("a form field stands twice")
+    return msgspec.json.encode({unquote(name): value for name, value in pairs})
+
+
+def token_route(operation: Operation, book: TokenBook) -> Route:
+    """The token endpoint of a service."""
+
+    @serves(operation)
+    async def token(call: Call[Any]) -> Answer:
+        reply = book.grant(call.body, call.now)
+        return Answer(reply, headers={"Cache-Control": "no-store"})
+
+    return token

@@ -1,0 +1,52 @@
+"""Rate limits: a token bucket for each caller and budget, counted in clock seconds."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from shared.contract.operations import Budget
+from shared.errors import RateLimited
+from shared.moment import Moment
+
+KEYS_MAX = 10_000
+
+
+class Rate(Struct, frozen=True):
+    """`per_s` on average, `burst` at once."""
+
+    per_s: float
+    burst: float
+
+
+DEFAULT_RATES: Mapping[Budget, Rate] = {
+    Budget.TELEMETRY: Rate(50.0, 500.0),
+    Budget.COMMAND: Rate(20.0, 200.0),
+    Budget.GENERAL: Rate(50.0, 500.0),
+}
+
+
+class Limits:
+    """Buckets are made on first use and bounded in number; the least recently used one is forgotten."""
+
+    def __init__(self, rates: Mapping[Budget, Rate] = DEFAULT_RATES, *, keys_max: int = KEYS_MAX) -> None:
+        self._rates = rates
+        self._keys_max = keys_max
+        self._buckets: OrderedDict[tuple[str, Budget], tuple[float, float]] = OrderedDict()
+
+    def take(self, caller: str, budget: Budget, now: Moment) -> None:
+        """Count one request; RateLimited with `retry_after_s` where the bucket is empty."""
+        rate = self._rates[budget]
+        level, filled_s = self._buckets.get((caller, budget), (rate.burst, now.s))
+        level = min(rate.burst, level + max(now.s - filled_s, 0.0) * rate.per_s)
+        if level < 1.0:
+            self._keep((caller, budget), level, now)
+            wait_s = max((1.0 - level) / rate.per_s, 1.0)
+            raise RateLimited("too many requests", retry_after_s=round(wait_s, 3))
+        self._keep((caller, budget), level - 1.0, now)
+
+    def _keep(self, key: tuple[str, Budget], level: float, now: Moment) -> None:
+        self._buckets[key] = (level, now.s)
+        self._buckets.move_to_end(key)
+        while len(self._buckets) > self._keys_max:
+            self._buckets.popitem(last=False)

@@ -1,0 +1,133 @@
+"""Serve operations of the REST map: Litestar routes them, the gate checks them.
+
+The hot routes (`Operation.budget` telemetry) are taken in front of Litestar by exact path, because Litestar's own
+request path costs five times a bare ASGI call (docs/adr/0001-server.md).
+"""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+from litestar import Litestar, Request, route
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Response
+from litestar.template import TemplateConfig
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
+
+from shared.contract.operations import Budget
+from shared.contract.wire import Problem, encode
+from shared.errors import SiteError
+from shared.rest.background import Background
+from shared.rest.gate import PROBLEM_TYPE, ClientGone, Gate, Raw, Route, problem_raw
+
+log = structlog.get_logger()
+
+
+def application(
+    routes: Sequence[Route],
+    gate: Gate,
+    *,
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    handlers: Sequence[ControllerRouterHandler] = (),
+    on_start: Sequence[Callable[[], Awaitable[None]]] = (),
+    on_close: Sequence[Callable[[], Awaitable[None]]] = (),
+    template_config: TemplateConfig[Any] | None = None,
+) -> ASGIApp:
+    """The ASGI app of a service: Litestar for all routes and pages, the hot routes taken in front of it.
+
+    `on_start` runs before the background loops, `on_close` after they ended, in the order given.
+    """
+    loops = Background(background)
+
+    async def start() -> None:
+        for each in on_start:
+            await each()
+        loops.start()
+
+    async def close() -> None:
+        await loops.stop()
+        for each in on_close:
+            await each()
+
+    litestar = Litestar(
+        route_handlers=[*(_endpoint(each, gate) for each in routes), *handlers],
+        openapi_config=None,
+        on_startup=[start],
+        on_shutdown=[close],
+        template_config=template_config,
+        exception_handlers={HTTPException: _http_problem, Exception: _bug_problem},
+        logging_config=None,
+    )
+    hot = {
+        (each.operation.method, each.operation.path): each
+        for each in routes
+        if each.operation.budget is Budget.TELEMETRY and "{" not in each.operation.path
+    }
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        each = hot.get((str(scope.get("method", "")), str(scope.get("path", ""))))
+        if each is None:
+            await litestar(scope, receive, send)
+            return
+        try:
+            raw = await gate.pass_through(each, scope, receive, {})
+        except ClientGone:
+            return
+        await _send(raw, send)
+
+    return front
+
+
+def _endpoint(each: Route, gate: Gate) -> HTTPRouteHandler:
+    operation = each.operation
+
+    async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
+        path = {name: str(value) for name, value in request.path_params.items()}
+        try:
+            raw = await gate.pass_through(each, request.scope, request.receive, path)
+        except ClientGone:
+            raw = Raw(status=499, body=b"", headers=())
+        return _response(raw)
+
+    return route(
+        path=re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path),
+        http_method=[operation.method],  # type: ignore[list-item]  # the table's methods are Litestar's
+        name=operation.name,
+        status_code=operation.status,
+    )(endpoint)
+
+
+def _response(raw: Raw) -> Response[bytes]:
+    headers = {name.decode(): value.decode("latin-1") for name, value in raw.headers}
+    media = headers.pop("content-type", "application/json")
+    return Response(raw.body, status_code=raw.status, headers=headers, media_type=media)
+
+
+async def _send(raw: Raw, send: Send) -> None:
+    length = (b"content-length", str(len(raw.body)).encode())
+    await send({"type": "http.response.start", "status": raw.status, "headers": [*raw.headers, length]})
+    await send({"type": "http.response.body", "body": raw.body, "more_body": False})
+
+
+def _http_problem(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Litestar's own refusals (404, 405, ...) in our form."""
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
+    status = error.status_code
+    problem = Problem(title=code.replace("_", " "), status=status, code=code, detail=str(error.detail)[:300])
+    return Response(
+        encode(problem),
+        status_code=error.status_code,
+        headers=dict(error.headers or {}),
+        media_type=PROBLEM_TYPE.decode(),
+    )
+
+
+def _bug_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, SiteError):
+        return _response(problem_raw(error, secrets.token_hex(8)))
+    log.error("request_crashed", path=request.scope["path"], exc_info=error)
+    problem = Problem(title="internal error", status=500, code="internal_error", detail="a bug; see the service's log")
+    return Response(encode(problem), status_code=500, media_type=PROBLEM_TYPE.decode())

@@ -1,0 +1,1 @@
+"""Daily curves that scenarios name: prices and PV, one CSV file each."""

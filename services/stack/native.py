@@ -16,6 +16,7 @@ from services.stack.places import ROOT, Places
 from services.stack.processes import end, name_process
 from services.stack.programs import health_ports
 from services.stack.record import Record, load, save
+from services.stack.restarts import NOTICE_AFTER
 from services.stack.supervisor import PATIENCE_S, last_line
 from shared.clock import real_deadline_s, real_now_s
 from shared.errors import BadInput, Unreachable
@@ -111,6 +112,7 @@ async def _until_healthy(places: Places, child: "subprocess.Popen[bytes]", ports
     while real_now_s() < deadline_s:
         if child.poll() is not None:
             raise _failure(places)
+        _refuse_hopeless(places)
         health = await ask(ports)
         for name in [name for name in ports if health[name].ready and name not in told]:
             told.add(name)
@@ -124,6 +126,17 @@ async def _until_healthy(places: Places, child: "subprocess.Popen[bytes]", ports
         f"{name} did not become healthy within {WAIT_S:g} s ({one.reason or one.condition}): read {places.log_of(name)}"
         + (f"; its last line is: {said}" if said else "")
     )
+
+
+def _refuse_hopeless(places: Places) -> None:
+    """Raise Unreachable for a program that dies again and again instead of starting."""
+    record = load(places.record)
+    for name, state in record.programs.items() if record else ():
+        if state.restarts >= NOTICE_AFTER:
+            raise Unreachable(
+                f"{name} keeps dying (exit code {state.exit_code}): read {places.log_of(name)}; "
+                f"its last line is: {state.sentence}"
+            )
 
 
 def _failure(places: Places) -> BadInput:

@@ -1,0 +1,1 @@
+"""Which HTTP server: the measurements behind docs/adr/0001-server.md."""

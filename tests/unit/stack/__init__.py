@@ -1,0 +1,1 @@
+"""What the stack decides: options, restarts, credentials."""

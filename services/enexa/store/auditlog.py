@@ -1,0 +1,114 @@
+"""The audit log in the store: append-only, each entry chained to the one before, verifiable offline.
+
+A line is durable before its request is answered, except for accepted telemetry: there the sample itself is the durable
+trace, and its audit line rides along with the next group.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.enexa.store.committer import Committer, Merged
+from services.enexa.store.database import Database
+from services.enexa.store.schema import audit, to_us
+from shared.contract.operations import OPERATIONS, Budget, Host
+from shared.contract.reads import AuditEntry
+from shared.rest.audit import GENESIS, AuditLine, chained
+
+RIDES_ALONG = frozenset(each.name for each in OPERATIONS if each.host is Host.ENEXA and each.budget is Budget.TELEMETRY)
+PAGE = 2000
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What `enexa audit verify` found; `broken_seq` is the first entry that does not follow from the one before."""
+
+    entries: int
+    head: str
+    broken_seq: int | None = None
+
+
+class AuditLog:
+    """One chain for the whole service; entries are numbered from 1 without a gap."""
+
+    def __init__(self, database: Database, committer: Committer) -> None:
+        self._database = database
+        self._merged: Merged[AuditLine, None] = Merged(committer, self._write, self._settled)
+        self._seq = 0
+        self._head = GENESIS
+        self._end = (0, GENESIS)
+
+    async def load(self) -> None:
+        """Find the end of the chain; call once after the database is open."""
+        async with self._database.transaction() as connection:
+            query = select(audit.c.seq, audit.c.digest).order_by(audit.c.seq.desc()).limit(1)
+            row = (await connection.execute(query)).first()
+        if row is not None:
+            self._seq, self._head = row.seq, row.digest
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Number and digest of the newest entry."""
+        return self._seq, self._head
+
+    async def append(self, line: AuditLine) -> None:
+        done = self._merged.add(line)
+        if not (line.action in RIDES_ALONG and line.status < 400):
+            await done
+
+    async def _write(self, connection: AsyncConnection, lines: list[AuditLine]) -> list[None]:
+        """Number and chain the lines inside the transaction, so that order and chain agree."""
+        seq, head = self._seq, self._head
+        rows: list[dict[str, Any]] = []
+        for line in lines:
+            seq, head = seq + 1, chained(head, line)
+            rows.append({"seq": seq, "at_us": to_us(line.at), "body": msgspec.json.encode(line), "digest": head})
+        await connection.execute(audit.insert(), rows)
+        self._end = (seq, head)
+        return [None] * len(lines)
+
+    def _settled(self) -> None:
+        self._seq, self._head = self._end
+
+    async def entries(self, *, limit: int = 100, below_seq: int | None = None) -> list[AuditEntry]:
+        """Newest first."""
+        query = select(audit)
+        if below_seq is not None:
+            query = query.where(audit.c.seq < below_seq)
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query.order_by(audit.c.seq.desc()).limit(limit))).all()
+        return [_entry(row) for row in rows]
+
+    async def verify(self) -> Verdict:
+        """Walk the whole chain from its first entry."""
+        seq, head = 0, GENESIS
+        while True:
+            query = select(audit).where(audit.c.seq > seq).order_by(audit.c.seq).limit(PAGE)
+            async with self._database.transaction() as connection:
+                rows = (await connection.execute(query)).all()
+            for row in rows:
+                line = msgspec.json.decode(row.body, type=AuditLine)
+                expected = chained(head, line)
+                if row.seq != seq + 1 or row.digest != expected or row.at_us != to_us(line.at):
+                    return Verdict(entries=seq, head=head, broken_seq=row.seq)
+                seq, head = row.seq, row.digest
+            if len(rows) < PAGE:
+                return Verdict(entries=seq, head=head)
+
+
+def _entry(row: Any) -> AuditEntry:
+    line = msgspec.json.decode(row.body, type=AuditLine)
+    return AuditEntry(
+        seq=row.seq,
+        at=line.at,
+        source=line.source,
+        principal=line.principal,
+        action=line.action,
+        outcome=line.outcome,
+        status=line.status,
+        latency_ms=line.latency_ms,
+        request_id=line.request_id,
+        digest=row.digest,
+    )

@@ -1,0 +1,31 @@
+"""The store as one thing: opened, migrated and loaded at start, flushed and closed at the end."""
+
+from services.enexa.store.auditlog import AuditLog
+from services.enexa.store.committer import Committer
+from services.enexa.store.database import Database
+from services.enexa.store.journal import Journal
+from services.enexa.store.masterdata import MasterData
+from services.enexa.store.telemetry import TelemetryStore
+
+
+class Store:
+    """`telemetry`, `master`, `journal` and `audit` share one database and one writer."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.committer = Committer(self.database)
+        self.telemetry = TelemetryStore(self.database, self.committer)
+        self.master = MasterData(self.database, self.committer)
+        self.journal = Journal(self.database, self.committer)
+        self.audit = AuditLog(self.database, self.committer)
+
+    async def open(self) -> None:
+        """Ready for reads and writes on return; BadInput where the database cannot be used."""
+        await self.database.open()
+        await self.telemetry.load()
+        await self.audit.load()
+        self.committer.start()
+
+    async def close(self) -> None:
+        await self.committer.stop()
+        await self.database.close()

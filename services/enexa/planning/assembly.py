@@ -1,17 +1,17 @@
 """From the facts of a request to a problem on the slot grid: forecasts drawn, prices completed, energy valued."""
 
+from calendar import monthrange
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from services.enexa.planning.forecast import Floats, clear_sky_pv_kw, estimate_prices, learn_arrivals, sample_ev_kw
 from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Scenario
-from shared.energy.slots import SLOT_S, local_day, slot_starts
+from shared.energy.slots import MARKET_ZONE, SLOT_S, local_day, slot_starts
 from shared.errors import InputsStale, OutOfBounds
 
 POLICY_SAMPLES = 200
 OUTCOMES = 6
-DEMAND_CHARGE_DAYS = 365 / 12
 
 
 def assemble(request: PlanRequest) -> PlanProblem:
@@ -44,8 +44,9 @@ def assemble(request: PlanRequest) -> PlanProblem:
         scenarios=_scenarios(shares, tuning.scenario_count),
         outcomes=_outcomes(shares),
         energy_kwh=tuple(s.capacity_kwh * soc / 100 for s, soc in zip(plant.strings, request.soc_pct, strict=True)),
+        reserve_need_kwh=_reserve_need_kwh(request, shares, caps_kw, first_slot_s),
         peak_so_far_kw=request.peak_so_far_kw,
-        peak_eur_per_kw=request.tariff.peak_eur_per_kw(DEMAND_CHARGE_DAYS),
+        peak_eur_per_kw=peak_eur_per_kw(request),
         end_value_eur_per_kwh=end_value_eur_per_kwh(request, prices),
     )
 
@@ -88,6 +89,39 @@ def end_value_eur_per_kwh(request: PlanRequest, prices: tuple[float, ...]) -> fl
     cheap = float(np.quantile(prices[-96:], request.tuning.end_value_quantile_ratio))
     buy = request.tariff.import_eur_per_kwh(cheap)
     return max(buy + request.tariff.wear_eur_per_kwh, 0.0) / string.charge_efficiency_ratio
+
+
+def peak_eur_per_kw(request: PlanRequest) -> float:
+    """What one more kW of this month's peak costs now.
+
+    A month's charge is paid for its highest quarter hour. Early in the month a higher one will probably come anyway, so
+    a kW costs only the share of the month seen by the end of the horizon; on the last day it costs the whole month.
+    """
+    local = request.now.astimezone(MARKET_ZONE)
+    month_days = monthrange(local.year, local.month)[1]
+    seen_days = min(local.day - 1 + request.tuning.horizon_h / 24, float(month_days))
+    return request.tariff.peak_eur_per_kw(365 / 12) * seen_days / month_days
+
+
+def _reserve_need_kwh(
+    request: PlanRequest, shares: Floats, caps_kw: tuple[float, ...], first_slot_s: float
+) -> tuple[float, ...]:
+    """The energy in the cells that suffices at each slot's start in all but `reserve_risk_ratio` of the samples."""
+    if not request.plant.strings:
+        return (0.0,) * len(caps_kw)
+    string, loss = request.plant.strings[0], 1 + request.ev_loss_ratio
+    spare_kw = np.maximum(np.array(caps_kw) - request.own_consumption_kw, 0.0)
+    hours = np.full(len(caps_kw), SLOT_S / 3600)
+    hours[0] = first_slot_s / 3600
+    share, high_kw, low_kw = shares
+    taken = share * np.maximum(high_kw * loss - spare_kw, 0.0) * hours / string.discharge_efficiency_ratio
+    given = (1 - share) * np.maximum(spare_kw - low_kw * loss, 0.0) * hours * string.charge_efficiency_ratio
+    need = np.zeros(shares.shape[1])
+    levels = []
+    for slot in range(len(caps_kw) - 1, -1, -1):
+        need = np.maximum(need - given[:, slot], 0.0) + taken[:, slot]
+        levels.append(float(np.quantile(need, 1 - request.tuning.reserve_risk_ratio)))
+    return tuple(reversed(levels))
 
 
 def _ev_minutes(request: PlanRequest, starts: tuple[datetime, ...], first_slot_s: float) -> Floats:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from services.enexa.planning.exclusivity import exclusive_pairs
 from services.enexa.planning.layout import EXPORT, IMPORT, OVER_IMPORT, PV, SUBSTEPS, UNSERVED, Layout
-from services.enexa.planning.policy import Thresholds, ValueTable, thresholds, value_table
+from services.enexa.planning.policy import ValueTable, value_table
 from services.enexa.planning.problem import PlanProblem
 from services.enexa.planning.program import Floats, NodeData, build, spread
 from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_of
@@ -46,8 +46,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     costs: Costs
     explanations: tuple[str, ...]
     price_published: tuple[bool, ...]
-    expected_import_kw: tuple[float, ...]
-    expected_ev_kw: tuple[float, ...]
     breaches: tuple[Breach, ...]
     gap_eur: float
     solve_s: float
@@ -63,16 +61,13 @@ def plan(problem: PlanProblem, solver: Solver) -> Plan:
     flows = Expected.read(problem, program.layout, solution)
     gate_kw = flows.gate_kw(problem)
     table = value_table(problem, gate_kw) if problem.plant.strings else None
-    levels = thresholds(problem, table) if table else None
-    views = _views(problem, flows, gate_kw, table, levels)
+    views = _views(problem, flows, gate_kw, table)
     return Plan(
         site_id=problem.site_id,
-        schedule=_schedule(problem, views),
+        schedule=_schedule(problem, flows, views),
         costs=_costs(problem, flows, solution),
         explanations=tuple(explain(view) for view in views),
         price_published=problem.price_published,
-        expected_import_kw=tuple((flows.imported_kwh / flows.hours).tolist()),
-        expected_ev_kw=tuple((flows.ev_kwh / flows.hours).tolist()),
         breaches=_breaches(flows),
         gap_eur=solution.gap_eur,
         solve_s=solution.solve_s,
@@ -166,22 +161,23 @@ def _views(
     flows: Expected,
     gate_kw: Floats,
     table: ValueTable | None,
-    levels: tuple[Thresholds, ...] | None,
 ) -> tuple[SlotView, ...]:
     capacity = sum(s.capacity_kwh for s in problem.plant.strings) or 1.0
     ceiling_pct = max((s.soc_max_pct for s in problem.plant.strings), default=0.0)
     zones = zones_of(problem)
     before_kwh = np.concatenate([[sum(problem.energy_kwh)], flows.energy_kwh[:-1]])
+    floor_kwh = sum(s.capacity_kwh * s.soc_min_pct / 100 for s in problem.plant.strings)
     views = []
     for slot in range(len(problem.starts)):
         battery_kw = (flows.discharged_kwh[slot] - flows.charged_kwh[slot]) / flows.hours[slot]
+        reserve_pct = (floor_kwh + problem.reserve_need_kwh[slot]) / capacity * 100
         views.append(
             SlotView(
                 setpoint_kw=float(battery_kw),
                 soc_before_pct=float(before_kwh[slot] / capacity * 100),
                 soc_target_pct=float(min(max(flows.energy_kwh[slot] / capacity * 100, 0.0), 100.0)),
                 soc_max_pct=ceiling_pct,
-                reserve_pct=levels[slot].discharge_above_kwh / capacity * 100 if levels else 0.0,
+                reserve_pct=float(min(reserve_pct, ceiling_pct)),
                 gate_kw=float(gate_kw[slot]),
                 zone=zones[slot],
                 price_eur_per_mwh=problem.price_eur_per_mwh[slot],
@@ -211,7 +207,7 @@ def _gap_kwh(problem: PlanProblem, slot: int) -> float:
     )
 
 
-def _schedule(problem: PlanProblem, views: tuple[SlotView, ...]) -> Schedule:
+def _schedule(problem: PlanProblem, flows: Expected, views: tuple[SlotView, ...]) -> Schedule:
     slots = tuple(
         Slot(
             start=start,
@@ -223,8 +219,10 @@ def _schedule(problem: PlanProblem, views: tuple[SlotView, ...]) -> Schedule:
             zone=view.zone,
             reason=reason_of(view),
             marginal_eur_per_kwh=round(view.marginal_eur_per_kwh, 5),
+            ev_kw=round(float(flows.ev_kwh[slot] / flows.hours[slot]), 3),
+            import_kw=round(float(flows.imported_kwh[slot] / flows.hours[slot]), 3),
         )
-        for start, view in zip(problem.starts, views, strict=True)
+        for slot, (start, view) in enumerate(zip(problem.starts, views, strict=True))
     )
     return Schedule(
         version=problem.version,

@@ -15,8 +15,11 @@ from services.enexa.planning.tuning import Tuning
 
 
 class BatteryString(Struct, frozen=True, kw_only=True):
-    """One battery string; powers at the AC side, energy inside the cells. Full discharge power above the derating
-    point, falling linearly to 0 at the floor."""
+    """One battery string; powers at the AC side, energy inside the cells.
+
+    Full discharge power above `derating_below_pct`, falling linearly to 0 at `derating_floor_pct`; `soc_min_pct` is
+    where the battery stops serving cars.
+    """
 
     capacity_kwh: float = 95.0
     max_charge_kw: float = 110.0
@@ -26,6 +29,7 @@ class BatteryString(Struct, frozen=True, kw_only=True):
     soc_min_pct: float = 10.0
     soc_max_pct: float = 90.0
     derating_below_pct: float = 30.0
+    derating_floor_pct: float = 10.0
 
 
 class Plant(Struct, frozen=True, kw_only=True):
@@ -143,6 +147,8 @@ class PlanProblem(Struct, frozen=True, kw_only=True):
     Slot 0 has `first_slot_s` seconds left. `end_energy_kwh` fixes the total energy at the end; without it the energy
     left is worth `end_value_eur_per_kwh`. `peak_eur_per_kw` prices each kW of the highest
     slot mean above `peak_so_far_kw`. Each kWh into a car draws `ev_loss_ratio` more, which the battery cannot offset.
+    `reserve_need_kwh` is what cars will take from the cells, with the risk of the tuning, before the grid can give it
+    back.
     """
 
     site_id: str
@@ -163,6 +169,7 @@ class PlanProblem(Struct, frozen=True, kw_only=True):
     scenarios: tuple[Scenario, ...]
     outcomes: tuple[Outcome, ...]
     energy_kwh: tuple[float, ...]
+    reserve_need_kwh: tuple[float, ...]
     peak_so_far_kw: float
     peak_eur_per_kw: float
     end_value_eur_per_kwh: float

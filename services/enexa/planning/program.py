@@ -118,7 +118,7 @@ def _bound_rows(problem: PlanProblem, layout: Layout, nodes: NodeData) -> tuple[
         for index, string in enumerate(problem.plant.strings):
             if slope_per_h := derating_slope_per_h(string):
                 rows = layout.derating(step, index)
-                floor_kwh = string.capacity_kwh * string.soc_min_pct / 100
+                floor_kwh = string.capacity_kwh * string.derating_floor_pct / 100
                 row_high[rows] = -slope_per_h * floor_kwh * nodes.step_hours[:, step]
                 above_kwh = max(problem.energy_kwh[index] - floor_kwh, 0.0)
                 row_high[rows[0]] = slope_per_h * above_kwh * nodes.step_hours[0, step]
@@ -133,8 +133,8 @@ def _bound_rows(problem: PlanProblem, layout: Layout, nodes: NodeData) -> tuple[
 
 
 def derating_slope_per_h(string: BatteryString) -> float:
-    """Discharge power gained per kWh above the floor, in 1/h; 0 where nothing derates."""
-    width_kwh = string.capacity_kwh * (string.derating_below_pct - string.soc_min_pct) / 100
+    """Discharge power gained per kWh above the derating floor, in 1/h; 0 where nothing derates."""
+    width_kwh = string.capacity_kwh * (string.derating_below_pct - string.derating_floor_pct) / 100
     return string.max_discharge_kw / width_kwh if width_kwh > 0 else 0.0
 
 

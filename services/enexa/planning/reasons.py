@@ -4,7 +4,8 @@ import numpy as np
 from msgspec import Struct
 
 from services.enexa.planning.problem import PlanProblem
-from services.enexa.planning.schedule import Reason, Zone
+from services.enexa.planning.schedule import Reason
+from shared.contract.schedule import Zone
 
 IDLE_KW = 0.5
 

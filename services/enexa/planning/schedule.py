@@ -2,10 +2,12 @@
 
 How a slot is meant, second by second (the policy the numbers stand for):
 
-* SOC above `reserve_pct` and `setpoint_kw` > 0: the battery covers the cars, not only what the grid cannot give.
-* SOC at or below `reserve_pct`: the battery covers only what the grid cannot give.
-* `setpoint_kw` < 0: charge towards `soc_target_pct`, with the site's import held to `import_gate_kw`.
-* An EV is served first: it may lift import above the gate up to the grid limit, and then the battery to the floor.
+* `setpoint_kw` > 0: while the state of charge is above `soc_target_pct`, the battery covers the cars instead of the
+  grid. Below it, and in every slot with a setpoint of 0, it gives only what the grid cannot.
+* `setpoint_kw` < 0: while the state of charge is below `soc_target_pct`, the battery charges with that power or, if it
+  is behind, with more; the site's import is held to `import_gate_kw` while it does.
+* `reserve_pct` is what cars to come will need with 95 % probability. No discharge for the price's sake goes below it.
+  It never stops the battery from serving a car: an EV lifts import up to the grid limit, then drains to the floor.
 """
 
 from datetime import datetime
@@ -13,14 +15,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-
-class Zone(StrEnum):
-    """Where a slot's price lies among the prices of its plan."""
-
-    NEGATIVE = "negative"
-    CHEAP = "cheap"
-    NORMAL = "normal"
-    EXPENSIVE = "expensive"
+from shared.contract.schedule import Zone
 
 
 class Reason(StrEnum):
@@ -40,7 +35,7 @@ class Reason(StrEnum):
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """What to do in one slot; + discharges the battery, and the price may be an estimate (see the plan)."""
+    """What to do in one slot; + discharges the battery. `ev_kw` and `import_kw` are the means the plan expects."""
 
     start: datetime
     setpoint_kw: float
@@ -51,6 +46,8 @@ class Slot(Struct, frozen=True, kw_only=True):
     zone: Zone
     reason: Reason
     marginal_eur_per_kwh: float
+    ev_kw: float = 0.0
+    import_kw: float = 0.0
 
 
 class Schedule(Struct, frozen=True, kw_only=True):

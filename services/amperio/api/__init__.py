@@ -1,0 +1,1 @@
+"""The API gateway: one file per conversation, each route a few lines."""

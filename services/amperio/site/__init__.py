@@ -1,0 +1,1 @@
+"""One site's decisions: pure, so that a day of them takes seconds."""

@@ -1,0 +1,183 @@
+"""How far readings may be believed: frozen registers, a power that cannot be, a state of charge that jumps.
+
+Rule over everything here: a missing or doubtful value is unknown or estimated and flagged, never zero, and never the
+last value marked good. Control then gets less authority, not a guess.
+"""
+
+from msgspec import Struct
+
+from services.amperio.site.image import SiteImage
+from shared.contract.wire import Quality
+from shared.moment import Moment
+
+FROZEN_AFTER_S = 10.0
+SOC_HELD_S = 60.0
+SOC_JUMP_PCT = 3.0
+"""A string of 95 kWh at 110 kW moves 0.03 % a second; whole-percent steps are normal, three at once are not."""
+STUCK_EV_KWH = 0.05
+NO_EV_KW = 0.05
+
+
+class Trusted(Struct, frozen=True, kw_only=True):
+    """What control may calculate with; None = nothing to go by."""
+
+    ev_kw: tuple[float | None, ...]
+    own_kw: float | None
+    pv_kw: float
+    battery_kw: float | None
+    grid_kw: float | None
+    soc_pct: tuple[float | None, ...]
+    soc_authority: tuple[float, ...]
+    """1 where the state of charge is believed, 0.5 while it is held, 0 where it is unknown."""
+    fresh: bool
+    quality: dict[str, Quality]
+
+    @property
+    def ev_total_kw(self) -> float | None:
+        known = [power for power in self.ev_kw if power is not None]
+        return sum(known) if len(known) == len(self.ev_kw) else None
+
+    @property
+    def soc_mean_pct(self) -> float | None:
+        known = [soc for soc in self.soc_pct if soc is not None]
+        return sum(known) / len(known) if known else None
+
+
+class Trust:
+    """Remembers just enough of the past to doubt the present."""
+
+    def __init__(self) -> None:
+        self._pulse = _Pulse()
+        self._strings = (_StringSoc(), _StringSoc())
+        self._outlets = (_Outlet(), _Outlet())
+
+    def judge(self, now: Moment, image: SiteImage, *, beaten_s_ago: float) -> Trusted:
+        """One image, judged; `beaten_s_ago` tells whether the device's countdown had to fall since the last look."""
+        quality: dict[str, Quality] = {}
+        fresh = self._pulse.alive(now, image, beaten_s_ago)
+        grid_kw = image.grid.grid_kw if image.grid else None
+        own_kw = image.grid.own_consumption_kw if image.grid else None
+        powers = [battery.battery_kw if battery else None for battery in image.batteries]
+        battery_kw = None if None in powers else sum(power for power in powers if power is not None)
+        pv_kw = (image.pv.pv_kw if image.pv else None) or 0.0
+        socs, authority = [], []
+        for index, (string, battery) in enumerate(zip(self._strings, image.batteries, strict=True)):
+            soc, weight, flag = string.judge(now, battery.soc_pct if battery else None)
+            socs.append(soc)
+            authority.append(weight)
+            if flag is not None:
+                quality[f"battery.units.{index}.soc_pct"] = flag
+        ev_kw = self._ev(now, image, grid_kw, battery_kw, own_kw, pv_kw, quality)
+        for name, value in (("grid.import_kw", grid_kw), ("aux_kw", own_kw), ("battery.power_kw", battery_kw)):
+            if value is None:
+                quality[name] = Quality.UNKNOWN
+        if not fresh:
+            quality |= dict.fromkeys(("grid", "battery", "chargers"), Quality.STALE)
+        return Trusted(
+            ev_kw=ev_kw,
+            own_kw=own_kw,
+            pv_kw=pv_kw,
+            battery_kw=battery_kw,
+            grid_kw=grid_kw,
+            soc_pct=tuple(socs),
+            soc_authority=tuple(authority),
+            fresh=fresh,
+            quality=quality,
+        )
+
+    def _ev(
+        self,
+        now: Moment,
+        image: SiteImage,
+        grid_kw: float | None,
+        battery_kw: float | None,
+        own_kw: float | None,
+        pv_kw: float,
+        quality: dict[str, Quality],
+    ) -> tuple[float | None, ...]:
+        """Power into each car; where a meter is stuck or silent, what the balance of the bus leaves for it."""
+        read = [status.ev_kw if status else None for status in image.chargers]
+        doubted = [outlet.stuck(image, index) for index, outlet in enumerate(self._outlets)]
+        for index, power in enumerate(read):
+            if power is not None and not doubted[index]:
+                continue
+            quality[f"chargers.{index}.power_kw"] = Quality.UNKNOWN
+            other_kw = read[1 - index]
+            if grid_kw is None or battery_kw is None or own_kw is None or other_kw is None or doubted[1 - index]:
+                read[index] = None
+                continue
+            read[index] = max(grid_kw + battery_kw + pv_kw - own_kw - other_kw, 0.0)
+            quality[f"chargers.{index}.power_kw"] = Quality.ESTIMATED
+        return tuple(read)
+
+
+class _Pulse:
+    """Freshness by the device's own countdown, which must fall between two beats; any other change is proof too."""
+
+    def __init__(self) -> None:
+        self._digest: int | None = None
+        self._proof_s = 0.0
+
+    def alive(self, now: Moment, image: SiteImage, beaten_s_ago: float) -> bool:
+        moved = image.digest != self._digest
+        self._digest = image.digest
+        if moved or beaten_s_ago < 2.0:
+            # Right after a beat the countdown stands at the full interval: standing still proves nothing.
+            self._proof_s = now.s if moved else self._proof_s
+            return moved or now.s - self._proof_s <= FROZEN_AFTER_S
+        return now.s - self._proof_s <= FROZEN_AFTER_S
+
+
+class _StringSoc:
+    """A state of charge is believed while it moves as charge can move; a doubtful one is held for a minute."""
+
+    def __init__(self) -> None:
+        self._believed_pct: float | None = None
+        self._believed_s = 0.0
+        self._doubted_pct: float | None = None
+        self._doubted_since_s = 0.0
+
+    def judge(self, now: Moment, soc_pct: float | None) -> tuple[float | None, float, Quality | None]:
+        """The value to use, the share of power it may carry, and its quality flag."""
+        if soc_pct is not None and self._credible(now, soc_pct):
+            self._believed_pct, self._believed_s, self._doubted_pct = soc_pct, now.s, None
+            return soc_pct, 1.0, None
+        if self._believed_pct is None:
+            return None, 0.0, Quality.UNKNOWN
+        if now.s - self._believed_s <= SOC_HELD_S:
+            return self._believed_pct, 0.5, Quality.STALE if soc_pct is None else Quality.ESTIMATED
+        if soc_pct is None:
+            return None, 0.0, Quality.UNKNOWN
+        # The new level has stood for a minute: it is the truth now, however it came about.
+        self._believed_pct, self._believed_s, self._doubted_pct = soc_pct, now.s, None
+        return soc_pct, 1.0, None
+
+    def _credible(self, now: Moment, soc_pct: float) -> bool:
+        if self._believed_pct is None:
+            return True
+        allowed_pct = SOC_JUMP_PCT + 0.05 * (now.s - self._believed_s)
+        return abs(soc_pct - self._believed_pct) <= allowed_pct
+
+
+class _Outlet:
+    """A meter that says 0 kW while the energy counter runs is stuck."""
+
+    def __init__(self) -> None:
+        self._energy_kwh: float | None = None
+        self._stuck = False
+
+    def stuck(self, image: SiteImage, index: int) -> bool:
+        status = image.chargers[index]
+        if status is None:
+            return False
+        silent = status.ev_kw is not None and status.ev_kw <= NO_EV_KW
+        if not silent or not image.charging(index):
+            self._energy_kwh, self._stuck = None, False
+            return False
+        counter = status.session_energy_kwh if status.session_energy_kwh is not None else status.ev_energy_kwh
+        if counter is None:
+            return self._stuck
+        if self._energy_kwh is None or counter < self._energy_kwh:
+            self._energy_kwh = counter
+        self._stuck = self._stuck or counter - self._energy_kwh > STUCK_EV_KWH
+        return self._stuck

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from services.enexa.hub import Hub, Notice
 from services.enexa.market.prices import PriceSeries
-from services.enexa.planning.planner import Plan
+from services.enexa.planning.plan import Plan
 from shared.contract.config import SiteConfig
 from shared.contract.dispatch import CommandStatus
 from shared.contract.events import Event, SiteStatus

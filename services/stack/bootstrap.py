@@ -2,8 +2,9 @@
 
 `python3 services/stack/bootstrap.py` creates `.venv`, installs `uv` into it, and lets `uv` install exactly what
 `requirements.lock` names, hash by hash. A stamp in `.venv` holds the digest of that lock, so the next call returns at
-once. Where `uv` cannot be had, pip does the same more slowly. Nothing here is newer than Python 3.7: a Python that is
-too old for the stack must be able to read this file and find a better one.
+once. Where `uv` cannot be had, pip does the same more slowly. `bootstrap.py DIRECTORY` makes the container image's
+environment in DIRECTORY: the same lock, without what only developers need. Nothing here is newer than Python 3.7: a
+Python that is too old for the stack must be able to read this file and find a better one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,22 +23,21 @@ from pathlib import Path
 
 OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
-STAMP = VENV / "bootstrap.json"
-PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 CANDIDATES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3", "python")
+ONLY_FOR_DEVELOPERS = ("dev",)
 
 
 class CannotBootstrap(Exception):
     """One sentence that names what is missing and the remedy."""
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Exit code 0 with a complete environment, 1 with one sentence on stderr."""
     try:
-        if not is_complete():
-            build()
+        environment = Environment(Path(words[0]), image=True) if words else Environment(ROOT / ".venv", image=False)
+        if not environment.is_complete():
+            environment.build()
     except CannotBootstrap as error:
         say(f"bootstrap: {error}")
         return 1
@@ -46,57 +47,141 @@ def main() -> int:
     return 0
 
 
-def is_complete() -> bool:
-    """Whether `.venv` holds what the lock names: the digest agrees and no package has been removed since."""
-    try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return stamp.get("digest") == digest() and stamp.get("packages") == count_packages() and PYTHON.exists()
+class Environment:
+    """One virtual environment and what belongs into it."""
+
+    def __init__(self, venv: Path, *, image: bool) -> None:
+        self._venv = venv
+        self._image = image
+        self._bin = venv / ("Scripts" if os.name == "nt" else "bin")
+        self._python = self._bin / "python"
+        self._stamp = venv / "bootstrap.json"
+
+    def is_complete(self) -> bool:
+        """Whether everything is there: the digest agrees and no package has been removed since."""
+        try:
+            stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        known = stamp.get("digest") == digest() and stamp.get("packages") == self._count_packages()
+        return known and self._python.exists()
+
+    def build(self) -> None:
+        """Create the environment and fill it, saying what happens and how long it took."""
+        begun_s = time.monotonic()
+        if not self._python.exists():
+            self._create()
+        lock = Lock(LOCK)
+        wanted = lock.needed_without(ONLY_FOR_DEVELOPERS) if self._image else lock.names()
+        say(f"bootstrap: installing {len(wanted)} locked packages into {self._venv} (well under a minute)")
+        with tempfile.TemporaryDirectory() as directory:
+            listed = Path(directory, "requirements.txt")
+            listed.write_text(lock.entries(wanted), encoding="utf-8")
+            only_uv = Path(directory, "uv.txt")
+            only_uv.write_text(lock.entries({"uv"}), encoding="utf-8")
+            if self._install_uv(only_uv):
+                self._install_with_uv(listed)
+            else:
+                say("bootstrap: uv cannot be had here, so pip does it; that takes about half a minute longer")
+                self._install_with_pip(listed)
+        self._stamp.write_text(json.dumps({"digest": digest(), "packages": self._count_packages()}), encoding="utf-8")
+        say(f"bootstrap: the environment is ready ({time.monotonic() - begun_s:.0f} s)")
+
+    def _count_packages(self) -> int:
+        return sum(1 for _ in self._venv.glob("lib/python3.*/site-packages/*.dist-info"))
+
+    def _create(self) -> None:
+        """Make the environment with the first Python that is new enough."""
+        python, version = find_python()
+        say(f"bootstrap: creating {self._venv} with Python {version} ({python})")
+        made = run([python, "-m", "venv", self._venv])
+        if made.returncode != 0 and shutil.which("uv"):
+            made = run(["uv", "venv", "--seed", "--allow-existing", "--python", python, self._venv])
+        if made.returncode != 0 or not self._python.exists():
+            shutil.rmtree(str(self._venv), ignore_errors=True)
+            raise CannotBootstrap(
+                f"Python cannot make a virtual environment ({last_line(made)}): on Debian, apt-get install python3-venv"
+            )
+
+    def _install_uv(self, only_uv: Path) -> bool:
+        """Put the locked `uv` into the environment; false where there is none for this machine."""
+        if (self._bin / "uv").exists():
+            return True
+        pip = [self._python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        return run([*pip, "-r", only_uv]).returncode == 0
+
+    def _install_with_uv(self, listed: Path) -> None:
+        """Exactly the list, no more and no less, then the project itself (an image brings its own copy)."""
+        uv = [self._bin / "uv", "pip"]
+        into = ["--quiet", "--python", self._python]
+        must([*uv, "sync", *into, "--require-hashes", listed])
+        if not self._image:
+            must([*uv, "install", *into, "--no-deps", "--no-build-isolation", "-e", ROOT])
+
+    def _install_with_pip(self, listed: Path) -> None:
+        """The same with pip, which resolves nothing and checks every hash."""
+        pip = [self._python, "-m", "pip", "install", "--quiet", "--no-deps"]
+        must([*pip, "--require-hashes", "-r", listed])
+        if not self._image:
+            must([*pip, "--no-build-isolation", "-e", ROOT])
+
+
+class Lock:
+    """`requirements.lock`: who is pinned to what, and (by its `via` comments) who asked for whom."""
+
+    def __init__(self, path: Path) -> None:
+        self._entries: dict[str, list[str]] = {}
+        self._askers: dict[str, set[str]] = {}
+        name = ""
+        for line in read(path).splitlines():
+            if line[:1].isalnum():
+                name = line.partition("==")[0]
+                # A package may stand there twice, for different Pythons.
+                self._entries.setdefault(name, []).append(line)
+                self._askers.setdefault(name, set())
+            elif line.startswith("    --hash"):
+                self._entries[name].append(line)
+            elif name and line.startswith("    #"):
+                self._askers[name].add(line.lstrip(" #").removeprefix("via").strip())
+
+    def names(self) -> set[str]:
+        return set(self._entries)
+
+    def entries(self, names: set[str]) -> str:
+        """These packages as the lock writes them."""
+        return "\n".join(line for name in sorted(names) for line in self._entries[name]) + "\n"
+
+    def needed_without(self, extras: Sequence[str]) -> set[str]:
+        """What the project needs when these extras are left out, and what those packages need in turn."""
+        needed = roots_without(extras) & self.names()
+        while True:
+            more = {name for name, askers in self._askers.items() if askers & needed} - needed
+            if not more:
+                return needed
+            needed |= more
+
+
+def roots_without(extras: Sequence[str]) -> set[str]:
+    """The packages that pyproject.toml itself names, without those of some extras."""
+    import tomllib  # noqa: PLC0415  an older Python comes this way only to be replaced
+
+    project = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]
+    chosen = [each for extra, each in project["optional-dependencies"].items() if extra not in extras]
+    named = [*project["dependencies"], *(requirement for each in chosen for requirement in each)]
+    return {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in named}
 
 
 def digest() -> str:
     """Digest of everything that decides what is installed."""
+    decisive = [read(LOCK), read(ROOT / "pyproject.toml"), str(ROOT)]
+    return hashlib.sha256("\0".join(decisive).encode()).hexdigest()
+
+
+def read(path: Path) -> str:
     try:
-        parts = [path.read_bytes() for path in (LOCK, ROOT / "pyproject.toml")]
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise CannotBootstrap(f"cannot read {error.filename}: use a complete copy of the project") from error
-    return hashlib.sha256(b"\0".join([*parts, str(ROOT).encode()])).hexdigest()
-
-
-def count_packages() -> int:
-    """How many packages lie in the environment."""
-    return sum(1 for _ in VENV.glob("lib/python3.*/site-packages/*.dist-info"))
-
-
-def build() -> None:
-    """Create the environment and fill it, saying what happens and how long it took."""
-    begun_s = time.monotonic()
-    if not PYTHON.exists():
-        create()
-    wanted = sum(1 for line in LOCK.read_text(encoding="utf-8").splitlines() if line[:1].isalnum())
-    say(f"bootstrap: installing {wanted} locked packages into .venv (the first time takes well under a minute)")
-    if install_uv():
-        install_with_uv()
-    else:
-        say("bootstrap: uv cannot be had here, so pip does it; that takes about half a minute longer")
-        install_with_pip()
-    STAMP.write_text(json.dumps({"digest": digest(), "packages": count_packages()}), encoding="utf-8")
-    say(f"bootstrap: the environment is ready ({time.monotonic() - begun_s:.0f} s)")
-
-
-def create() -> None:
-    """Make `.venv` with the first Python that is new enough."""
-    python, version = find_python()
-    say(f"bootstrap: creating .venv with Python {version} ({python})")
-    made = run([python, "-m", "venv", str(VENV)])
-    if made.returncode != 0 and shutil.which("uv"):
-        made = run(["uv", "venv", "--seed", "--allow-existing", "--python", python, str(VENV)])
-    if made.returncode != 0 or not PYTHON.exists():
-        shutil.rmtree(str(VENV), ignore_errors=True)
-        raise CannotBootstrap(
-            f"Python cannot make a virtual environment ({last_line(made)}): on Debian, apt-get install python3-venv"
-        )
+        raise CannotBootstrap(f"cannot read {path}: use a complete copy of the project") from error
 
 
 def find_python() -> tuple[str, str]:
@@ -113,44 +198,6 @@ def find_python() -> tuple[str, str]:
         if told.returncode == 0 and tuple(int(part) for part in version.split(".")[:2]) >= OLDEST:
             return path, version
     raise CannotBootstrap("no Python 3.11 or newer is on the PATH: install one (on Debian 12: apt-get install python3)")
-
-
-def install_uv() -> bool:
-    """Put the locked `uv` into the environment; false where there is none for this machine."""
-    if (PYTHON.parent / "uv").exists():
-        return True
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as only_uv:
-        only_uv.write(lines_of("uv"))
-        only_uv.flush()
-        got = run([PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", only_uv.name])
-        return got.returncode == 0
-
-
-def lines_of(package: str) -> str:
-    """The lock's entry for one package, with its hashes."""
-    taken: list[str] = []
-    inside = False
-    for line in LOCK.read_text(encoding="utf-8").splitlines():
-        if line[:1].isalnum():
-            inside = line.startswith(package + "==")
-        if inside and not line.lstrip().startswith("#"):
-            taken.append(line)
-    return "\n".join(taken) + "\n"
-
-
-def install_with_uv() -> None:
-    """Exactly the lock, no more and no less, then the project itself."""
-    uv = [PYTHON.parent / "uv", "pip"]
-    into = ["--quiet", "--python", PYTHON]
-    must([*uv, "sync", *into, "--require-hashes", LOCK])
-    must([*uv, "install", *into, "--no-deps", "--no-build-isolation", "-e", ROOT])
-
-
-def install_with_pip() -> None:
-    """The same with pip, which resolves nothing and checks every hash."""
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps"]
-    must([*pip, "--require-hashes", "-r", LOCK])
-    must([*pip, "--no-build-isolation", "-e", ROOT])
 
 
 def must(command: Sequence[object]) -> None:
@@ -191,4 +238,4 @@ def say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The ChargePost as firmware: registers, control, watchdog and faults around the physics."""

@@ -1,0 +1,236 @@
+"""The registers as bytes: what a request may read, what it may write, and the exception code for every mistake.
+
+Holding registers live here as bytes. Measurements are packed from the physics when somebody asks for them, once per
+step. A write is checked whole before any of it is applied.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from shared.chargepost.layout import F32, TEXT, Block, Field, Span, Table, Value, WordOrder
+from shared.chargepost.registers import PV_UNIT, READ_BLOCKS, SPANS, all_fields
+
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE = 0x01, 0x02, 0x03, 0x04
+NO_GATEWAY_TARGET = 0x0B
+
+Measure: TypeAlias = Callable[[], tuple[Value, ...]]
+Key: TypeAlias = tuple[int, str]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One register that a write has set: the fact for the ledger, raw as on the wire."""
+
+    unit_id: int
+    address: int
+    name: str
+    old: str
+    new: str
+
+
+class Page:
+    """One block's bytes; `pack` refreshes those that hold measurements."""
+
+    __slots__ = ("block", "data", "fresh_step", "start", "stop", "writers")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.start = block.address
+        self.stop = block.end
+        self.data = bytearray(2 * block.count)
+        self.writers: list[SpanWriter] = []
+        self.fresh_step = -1
+
+    def pack(self, step: int) -> None:
+        if self.fresh_step != step and self.writers:
+            for writer in self.writers:
+                writer.write(self.data)
+            self.fresh_step = step
+
+
+class SpanWriter:
+    """Turns one span's measurements into bytes of its page; `measure` gives values in the order of addresses."""
+
+    __slots__ = ("_fields", "_offset", "_order", "_pack", "_steps", "_swaps", "measure")
+
+    def __init__(self, span: Span[Any], page: Page, measure: Measure, order: WordOrder) -> None:
+        fields = sorted(span.fields.values(), key=lambda field: field.address)
+        layout, at = ">", span.address
+        for field in fields:
+            layout += "xx" * (field.address - at) + field.reg.kind.code
+            at = field.end
+        self._pack = struct.Struct(layout).pack_into
+        self._offset = 2 * (span.address - page.start)
+        self._fields = fields
+        self._steps = tuple((1.0 / f.reg.factor, f.reg.kind is F32, f.reg.kind) for f in fields)
+        self._swaps = [2 * (f.address - page.start) for f in fields if f.words == 2]
+        self._order = order
+        self.measure = measure
+
+    def write(self, data: bytearray) -> None:
+        raws: list[float | int] = []
+        for value, (scale, is_float, kind) in zip(self.measure(), self._steps, strict=True):
+            if value is None:
+                raws.append(kind.sentinel)
+            elif is_float:
+                raws.append(value * scale)  # type: ignore[operator]  # measurements are numbers
+            else:
+                raw = round(value * scale)  # type: ignore[operator]
+                raws.append(min(max(raw, int(kind.low)), int(kind.high)))
+        self._pack(data, self._offset, *raws)
+        if self._order is WordOrder.LOW_FIRST:
+            for at in self._swaps:
+                data[at : at + 4] = data[at + 2 : at + 4] + data[at : at + 2]
+
+
+class Bank:
+    """All pages of a station. `checks` judge a write by the values it would leave behind."""
+
+    def __init__(
+        self,
+        measures: Mapping[str, Measure],
+        defaults: Mapping[str, int],
+        *,
+        has_pv: bool,
+        check: Callable[[Mapping[Key, Value]], bool],
+        order: WordOrder = WordOrder.HIGH_FIRST,
+    ) -> None:
+        self._check = check
+        self._order = order
+        self._defaults = defaults
+        self._pages: dict[tuple[int, int], list[Page]] = {}
+        self._fields: dict[tuple[int, int], Field] = {}
+        self.units = {1, PV_UNIT} if has_pv else {1}
+        for block in READ_BLOCKS:
+            if block.unit_id in self.units:
+                self._pages.setdefault((block.unit_id, block.table.value), []).append(Page(block))
+        for field in all_fields():
+            if field.table is Table.HOLDING and field.unit_id in self.units:
+                for address in range(field.address, field.end):
+                    self._fields[field.unit_id, address] = field
+        for span in SPANS:
+            if span.unit_id in self.units and span.table is Table.INPUT:
+                page = self._page(span.unit_id, span.table.value, span.address, span.count)
+                assert page is not None
+                page.writers.append(SpanWriter(span, page, measures[span.name], order))
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Set every holding register to its power-on value."""
+        for field in set(self._fields.values()):
+            default = field.reg.default
+            if isinstance(default, str) and field.reg.kind is not TEXT:
+                default = self._defaults[default]
+            if default is None:
+                default = self._defaults[field.vendor]
+            self._put(field, default.encode() if isinstance(default, str) else default)
+
+    def read(self, unit_id: int, function: int, address: int, count: int, step: int) -> bytes | int:
+        """The bytes of `count` registers as of this physics step, or an exception code."""
+        page = self._page(unit_id, function, address, count)
+        if page is None:
+            return ILLEGAL_ADDRESS
+        page.pack(step)
+        at = 2 * (address - page.start)
+        return bytes(page.data[at : at + 2 * count])
+
+    def page_of(self, unit_id: int, function: int, address: int) -> Page | None:
+        """The page that holds an address, for whoever shows it otherwise than it is."""
+        return self._page(unit_id, function, address, 1)
+
+    def value(self, unit_id: int, address: int) -> Value:
+        """Our value of a holding register."""
+        field = self._fields[unit_id, address]
+        return field.decode(self._words(field), self._order)
+
+    def set(self, unit_id: int, address: int, value: Value) -> None:
+        """Let the firmware itself change a holding register."""
+        field = self._fields[unit_id, address]
+        self._put(field, field.raw_of(value))
+
+    def write(self, unit_id: int, address: int, data: bytes) -> list[Change] | int:
+        """Apply all of a write, or nothing of it and answer with the exception code."""
+        count = len(data) // 2
+        if self._page(unit_id, Table.HOLDING.value, address, count) is None:
+            return ILLEGAL_ADDRESS
+        fields = self._touched(unit_id, address, count)
+        if isinstance(fields, int):
+            return fields
+        raws: dict[Key, float | bytes] = {}
+        for field in fields:
+            at = 2 * (field.address - address)
+            raw = self._accepted(field, data[at : at + 2 * field.words])
+            if raw is None:
+                return ILLEGAL_VALUE
+            raws[field.unit_id, f"{field.span}.{field.name}"] = raw
+        after = {key: f.value_of(raw) for f, (key, raw) in zip(fields, raws.items(), strict=True)}
+        if not self._check(after):
+            return ILLEGAL_VALUE
+        return [self._changed(field, raw) for field, raw in zip(fields, raws.values(), strict=True)]
+
+    def _page(self, unit_id: int, function: int, address: int, count: int) -> Page | None:
+        for page in self._pages.get((unit_id, function), ()):
+            if page.start <= address and address + count <= page.stop:
+                return page
+        return None
+
+    def _touched(self, unit_id: int, address: int, count: int) -> list[Field] | int:
+        """The registers a write covers, each of them whole; gaps and read-only registers come before halves."""
+        touched: list[Field] = []
+        for each in range(address, address + count):
+            field = self._fields.get((unit_id, each))
+            if field is None or not field.reg.writable:
+                return ILLEGAL_ADDRESS
+            if not touched or touched[-1] is not field:
+                touched.append(field)
+        if touched[0].address < address or touched[-1].end > address + count:
+            return ILLEGAL_VALUE
+        return touched
+
+    def _accepted(self, field: Field, data: bytes) -> float | bytes | None:
+        """The raw value that the register will hold, clamped where the map says so; None if it is illegal."""
+        reg = field.reg
+        if reg.kind is TEXT:
+            return data if data.isascii() else None
+        if self._order is WordOrder.LOW_FIRST and field.words == 2:
+            data = data[2:] + data[:2]
+        raw: float = struct.unpack(">" + reg.kind.code, data)[0]
+        if raw == reg.kind.sentinel and field.optional:
+            return raw
+        if reg.high is not None and raw > reg.high:
+            return reg.high if reg.clamps else None
+        if reg.low is not None and raw < reg.low:
+            return None
+        return raw
+
+    def _changed(self, field: Field, raw: float | bytes) -> Change:
+        old = self._words(field)
+        self._put(field, raw)
+        return Change(
+            unit_id=field.unit_id,
+            address=field.address,
+            name=f"{field.span}.{field.name}",
+            old=_shown(field.decode(old, self._order)),
+            new=_shown(field.value_of(raw)),
+        )
+
+    def _words(self, field: Field) -> tuple[int, ...]:
+        page, at = self._place(field)
+        return struct.unpack_from(f">{field.words}H", page.data, at)
+
+    def _put(self, field: Field, raw: float | bytes) -> None:
+        page, at = self._place(field)
+        struct.pack_into(">" + field.reg.kind.code, page.data, at, raw)
+        if self._order is WordOrder.LOW_FIRST and field.words == 2:
+            page.data[at : at + 4] = page.data[at + 2 : at + 4] + page.data[at : at + 2]
+
+    def _place(self, field: Field) -> tuple[Page, int]:
+        page = self._page(field.unit_id, field.table.value, field.address, field.words)
+        assert page is not None, "every register lies in a readable block"
+        return page, 2 * (field.address - page.start)
+
+
+def _shown(value: Value) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

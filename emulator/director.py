@@ -1,0 +1,157 @@
+"""Plays a scenario on a station: which cars arrive, wait and leave, and which events are due at this moment."""
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from emulator.device.chargepost import ChargePost
+from emulator.device.faults import kind_of
+from shared.errors import BadInput
+from shared.moment import Moment
+from shared.scenario.days import DAY, day_of, moved_to_clock, sessions_on
+from shared.scenario.schema import (
+    AmbientChanges,
+    Car,
+    EvArrives,
+    Event,
+    EvLeaves,
+    FaultBegins,
+    FaultEnds,
+    Scenario,
+    Session,
+)
+
+MOST_WAITING = 50
+FAR = datetime.max.replace(tzinfo=UTC)
+
+
+class Waiting:
+    """A car in the queue; it gives up at `until_s`."""
+
+    __slots__ = ("car", "until_s")
+
+    def __init__(self, car: Car, until_s: float) -> None:
+        self.car = car
+        self.until_s = until_s
+
+
+class Director:
+    """Feed it every second before the station's own step. `sessions` replace those of the scenario.
+
+    Sessions that began less than their stay ago are played late with the stay that is left, so that a station that is
+    started at noon finds the cars of noon. After a restart only those count that came since `since`.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        now: Moment,
+        *,
+        sessions: Sequence[Session] = (),
+        since: datetime | None = None,
+    ) -> None:
+        self._zone = ZoneInfo(scenario.timezone)
+        self._scenario = scenario
+        self._start_s = now.s
+        self._since = since
+        self._dated = deque(moved_to_clock(sessions or scenario.dated_sessions, now.at, self._zone))
+        self._daily = () if sessions else scenario.sessions
+        self._today = day_of(now.at, self._zone) - DAY
+        self._due: deque[Session] = deque()
+        self._timeline = deque(sorted(scenario.timeline, key=lambda event: event.at_s))
+        self._queue: deque[Waiting] = deque()
+        self._next_car_at = datetime.min.replace(tzinfo=UTC)
+        self.turned_away = 0
+        for event in scenario.timeline:
+            if isinstance(event, FaultBegins | FaultEnds):
+                kind_of(event.fault)
+
+    @property
+    def waiting(self) -> int:
+        """Cars in the queue."""
+        return len(self._queue)
+
+    def next_session_at(self) -> datetime | None:
+        """When the next car is due, if one is known."""
+        return None if self._next_car_at >= FAR else self._next_car_at
+
+    def play(self, now: Moment, post: ChargePost) -> None:
+        """Let happen what is due."""
+        if self._timeline and now.s - self._start_s >= self._timeline[0].at_s:
+            self._play_timeline(now, post)
+        if now.at >= self._next_car_at:
+            self._meet(now)
+        if self._queue:
+            self._let_in(now, post)
+
+    def arrive(self, now: Moment, car: Car) -> None:
+        """A car comes to the station and queues."""
+        if len(self._queue) >= MOST_WAITING:
+            raise BadInput("the queue in front of the station is full", waiting=len(self._queue))
+        self._queue.append(Waiting(car, now.s + car.patience_s))
+
+    def _play_timeline(self, now: Moment, post: ChargePost) -> None:
+        while self._timeline and now.s - self._start_s >= self._timeline[0].at_s:
+            self._perform(self._timeline.popleft(), now, post)
+
+    def _perform(self, event: Event, now: Moment, post: ChargePost) -> None:
+        if isinstance(event, EvArrives):
+            self.arrive(now, event)
+        elif isinstance(event, EvLeaves):
+            post.unplug(event.outlet)
+        elif isinstance(event, FaultBegins):
+            post.begin_fault(event.fault, for_s=event.for_s, options=dict(event.options))
+        elif isinstance(event, FaultEnds):
+            post.end_fault(event.fault)
+        elif isinstance(event, AmbientChanges):
+            post.environment.mean_c = event.ambient_c
+            post.environment.swing_c = 0.0
+        # Links and programs are the business of whoever runs the stack.
+
+    def _meet(self, now: Moment) -> None:
+        """Bring the sessions that have come due into the queue, and note when the next one is."""
+        today = day_of(now.at, self._zone)
+        while self._today < today:
+            self._today += DAY
+            self._due.extend(sorted(sessions_on(self._today, self._daily, self._zone), key=lambda each: each.start_at))
+        while self._dated and self._dated[0].start_at <= now.at:
+            self._meet_one(self._dated.popleft(), now)
+        while self._due and self._due[0].start_at <= now.at:
+            self._meet_one(self._due.popleft(), now)
+        upcoming = [sessions[0].start_at for sessions in (self._due, self._dated) if sessions]
+        if self._daily:
+            upcoming.append(_next_midnight(now.at, self._zone))
+        self._next_car_at = min(upcoming, default=FAR)
+
+    def _meet_one(self, session: Session, now: Moment) -> None:
+        if self._since is not None and session.start_at <= self._since:
+            return
+        late_s = (now.at - session.start_at).total_seconds()
+        left_s = session.stay_s - late_s
+        if left_s <= 0.0:
+            return
+        if len(self._queue) >= MOST_WAITING:
+            self.turned_away += 1
+            return
+        wish = {name: getattr(session, name) for name in Car.__struct_fields__}
+        wish["stay_s"] = left_s if late_s > 1.0 else session.stay_s
+        self._queue.append(Waiting(Car(**wish), now.s + session.patience_s))
+
+    def _let_in(self, now: Moment, post: ChargePost) -> None:
+        """First come, first served; a car that wants an outlet that is taken lets others pass."""
+        for waiting in list(self._queue):
+            if now.s >= waiting.until_s:
+                self._queue.remove(waiting)
+                self.turned_away += 1
+                post.truth.note(now.at, "car", "gave_up")
+                continue
+            outlet = post.free_outlet(waiting.car.outlet)
+            if outlet is not None and not post.standing:
+                self._queue.remove(waiting)
+                post.plug(waiting.car, outlet)
+
+
+def _next_midnight(at: datetime, zone: ZoneInfo) -> datetime:
+    tomorrow = day_of(at, zone) + timedelta(days=1)
+    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone).astimezone(UTC)

@@ -1,0 +1,51 @@
+"""A station with its story: the device and the director behind one `step`; what servers and simulations hold."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from emulator.device.chargepost import ChargePost, Memory
+from emulator.director import Director
+from emulator.physics.nameplate import StationProfile
+from shared.moment import Moment
+from shared.scenario.schema import Scenario, Session
+
+
+class Station:
+    """`step` plays what is due and then one second of the device; `request` answers one Modbus PDU."""
+
+    def __init__(
+        self,
+        profile: StationProfile,
+        scenario: Scenario,
+        now: Moment,
+        *,
+        sessions: Sequence[Session] = (),
+        seed: int | None = None,
+        memory: Memory | None = None,
+        since: datetime | None = None,
+    ) -> None:
+        start = scenario.soc_start_pct
+        self.profile = profile
+        self.scenario = scenario
+        self.post = ChargePost(
+            profile,
+            now,
+            pv_ratio=scenario.pv_ratio,
+            ambient_c=scenario.ambient_c,
+            soc_pct=None if start is None else (start, start),
+            zone=ZoneInfo(scenario.timezone),
+            seed=scenario.seed if seed is None else seed,
+            memory=memory,
+        )
+        self.director = Director(scenario, now, sessions=sessions, since=since)
+
+    def step(self, now: Moment) -> None:
+        """One second, ending at `now`; call it for every second of the clock."""
+        self.post.now = now
+        self.director.play(now, self.post)
+        self.post.step(now)
+
+    def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "local") -> bytes:
+        """The reply PDU to a request PDU, both without MBAP header; empty where the station stays silent."""
+        return self.post.request(now, unit_id, pdu, peer=peer)

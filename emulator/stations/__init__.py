@@ -1,0 +1,1 @@
+"""Station profiles that come with the product; a new station is a new TOML file."""

@@ -1,0 +1,1 @@
+"""What the dashboards say: pure views of what the store knows."""

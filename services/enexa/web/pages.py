@@ -1,0 +1,26 @@
+"""All pages of Enexa as Litestar handlers; each is a few lines over gather, insight and a template."""
+
+from litestar import Router
+from litestar.types import ControllerRouterHandler
+
+from services.enexa.web.deps import Deps
+from services.enexa.web.entrance import entrance
+from services.enexa.web.errors import error_handlers
+from services.enexa.web.monitoring import monitoring
+from services.enexa.web.shell import Shell
+
+FORM_MAX_BYTES = 64 * 1024
+
+
+def handlers(deps: Deps) -> list[ControllerRouterHandler]:
+    """What the application serves besides the API; no path begins with /v1."""
+    shell = Shell(deps)
+    return [
+        Router(
+            path="/",
+            route_handlers=[*entrance(shell), *monitoring(shell)],
+            exception_handlers=error_handlers(shell),
+            request_max_body_size=FORM_MAX_BYTES,
+            include_in_schema=False,
+        )
+    ]

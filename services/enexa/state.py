@@ -10,9 +10,9 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from services.enexa.dispatching.reconcile import ReconcileView
 from services.enexa.hub import Hub, Notice
 from services.enexa.market.prices import PriceSeries
-from services.enexa.planning.plan import Plan
 from shared.contract.config import SiteConfig
 from shared.contract.dispatch import CommandStatus
 from shared.contract.events import Event, SiteStatus
@@ -44,11 +44,27 @@ class Received(Struct, frozen=True, kw_only=True):
     received_at: datetime
 
 
+class PlanReport(Struct, frozen=True, kw_only=True):
+    """What is worth knowing about how a plan came to be; `explanations` has one sentence per slot.
+
+    The planner's own `Plan` stays in the worker process, with the solver that its module loads.
+    """
+
+    explanations: tuple[str, ...] = ()
+    price_published: tuple[bool, ...] = ()
+    costs_eur: dict[str, float] = {}
+    breaches: tuple[str, ...] = ()
+    gap_eur: float = 0.0
+    solve_s: float = 0.0
+    method: str = ""
+    scenario_count: int = 0
+
+
 class PlanMade(Struct, frozen=True, kw_only=True):
     """A plan in force: as the contract shows it, and with its costs and explanations."""
 
     schedule: SiteSchedule
-    plan: Plan | None
+    plan: PlanReport | None
     trigger: str
 
 
@@ -70,33 +86,6 @@ class MiddlewareView(Struct, frozen=True, kw_only=True):
     health: str | None = None
     last_error: str | None = None
     checked_at: datetime | None = None
-
-
-class ReconcileStep(Struct, frozen=True, kw_only=True):
-    name: str
-    state: str
-    at: datetime | None = None
-    note: str = ""
-
-
-class ReconcileView(Struct, frozen=True, kw_only=True):
-    """One reconnection: the page's four steps, each with what it found."""
-
-    record_id: str
-    site_id: str
-    cause: str
-    started_at: datetime
-    steps: tuple[ReconcileStep, ...]
-    expected_soc_pct: float | None = None
-    actual_soc_pct: float | None = None
-    missed_samples: int = 0
-    replayed_samples: int = 0
-    missed_events: int = 0
-    missed_sessions: int = 0
-    schedule_version: int | None = None
-    commands_verified: tuple[str, ...] = ()
-    finished_at: datetime | None = None
-    interrupted: bool = False
 
 
 class SiteBoard:

@@ -163,22 +163,24 @@ def _last_nodes(layout: Layout) -> list[int]:
     return [layout.node(scenario, layout.slots - 1) for scenario in range(layout.scenarios)]
 
 
-class _Triplets:
-    """Collects the entries of A, block by block."""
+class Triplets:
+    """Collects the entries of a sparse matrix, block by block."""
 
     def __init__(self) -> None:
         self._blocks: list[tuple[Integers, Integers, Floats]] = []
 
     def add(self, rows: Integers, columns: Integers, values: Floats | float) -> None:
+        """Entries at (rows, columns); one value may stand for all."""
         self._blocks.append((rows, columns, np.broadcast_to(np.asarray(values, dtype=float), rows.shape)))
 
     def arrays(self) -> tuple[Integers, Integers, Floats]:
+        """All entries as rows, columns and values."""
         rows, columns, values = zip(*self._blocks, strict=True)
         return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 
 
 def _matrix(problem: PlanProblem, layout: Layout, nodes: NodeData) -> tuple[Integers, Integers, Floats]:
-    entries = _Triplets()
+    entries = Triplets()
     for step in range(SUBSTEPS):
         _balance_entries(problem, layout, step, entries)
         _derating_entries(problem, layout, nodes, step, entries)
@@ -197,7 +199,7 @@ def _matrix(problem: PlanProblem, layout: Layout, nodes: NodeData) -> tuple[Inte
     return entries.arrays()
 
 
-def _balance_entries(problem: PlanProblem, layout: Layout, step: int, entries: _Triplets) -> None:
+def _balance_entries(problem: PlanProblem, layout: Layout, step: int, entries: Triplets) -> None:
     balance, assist = layout.balance(step), layout.assist(step)
     entries.add(balance, layout.flow(step, IMPORT), 1.0)
     entries.add(balance, layout.flow(step, OVER_IMPORT), 1.0)
@@ -212,7 +214,7 @@ def _balance_entries(problem: PlanProblem, layout: Layout, step: int, entries: _
         entries.add(assist, layout.discharge(step, index), 1.0)
 
 
-def _derating_entries(problem: PlanProblem, layout: Layout, nodes: NodeData, step: int, entries: _Triplets) -> None:
+def _derating_entries(problem: PlanProblem, layout: Layout, nodes: NodeData, step: int, entries: Triplets) -> None:
     later = np.arange(1, layout.nodes)
     before = layout.parents()[1:]
     for index, string in enumerate(problem.plant.strings):
@@ -223,7 +225,7 @@ def _derating_entries(problem: PlanProblem, layout: Layout, nodes: NodeData, ste
         entries.add(rows[later], layout.short(index)[before], slope)
 
 
-def _state_entries(problem: PlanProblem, layout: Layout, entries: _Triplets) -> None:
+def _state_entries(problem: PlanProblem, layout: Layout, entries: Triplets) -> None:
     later = np.arange(1, layout.nodes)
     before = layout.parents()[1:]
     for index, string in enumerate(problem.plant.strings):

@@ -3,7 +3,6 @@
 import highspy
 import numpy as np
 from msgspec import Struct, structs
-from numpy.typing import NDArray
 
 from services.enexa.planning.exclusivity import Pair
 from services.enexa.planning.layout import Layout
@@ -131,7 +130,6 @@ def run_highs(highs: "highspy.Highs") -> Solution:
 
 def pass_program(highs: "highspy.Highs", program: Program, binaries: int = 0) -> None:
     """Hand a program to HiGHS; its last `binaries` columns are 0 or 1."""
-    starts, index, values = _by_column(program)
     count = len(program.cost)
     integrality = np.zeros(count, dtype=np.int32)
     if binaries:
@@ -144,10 +142,7 @@ def pass_program(highs: "highspy.Highs", program: Program, binaries: int = 0) ->
     lp.col_upper_ = program.high
     lp.row_lower_ = program.row_low
     lp.row_upper_ = program.row_high
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_ = starts
-    lp.a_matrix_.index_ = index
-    lp.a_matrix_.value_ = values
+    set_matrix(lp, program.rows, program.columns, program.values)
     if binaries:
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
         lp.integrality_ = [kinds[kind] for kind in integrality]
@@ -191,8 +186,11 @@ def require(status: "highspy.HighsStatus", sentence: str) -> None:
         raise SolverFailed(sentence)
 
 
-def _by_column(program: Program) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
-    order = np.argsort(program.columns, kind="stable")
-    counts = np.bincount(program.columns, minlength=len(program.cost))
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return starts, program.rows[order].astype(np.int32), program.values[order]
+def set_matrix(lp: "highspy.HighsLp", rows: Integers, columns: Integers, values: Floats) -> None:
+    """Give a model its matrix, from triplets without duplicates; the number of columns must be set before."""
+    order = np.argsort(columns, kind="stable")
+    counts = np.bincount(columns, minlength=lp.num_col_)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_ = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    lp.a_matrix_.index_ = rows[order].astype(np.int32)
+    lp.a_matrix_.value_ = values[order]

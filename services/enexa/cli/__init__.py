@@ -1,0 +1,1 @@
+"""What a person types: entry points that read files, call the pure engine and write results."""

@@ -1,4 +1,4 @@
-"""`python -m services.enexa.cli.yardstick FILE`: perfect-foresight arbitrage per local day; the last line is the total."""
+"""`python -m services.enexa.cli.yardstick FILE`: arbitrage with perfect foresight per local day, the total last."""
 
 import argparse
 import csv

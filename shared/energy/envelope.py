@@ -1,7 +1,7 @@
 """What a battery wish becomes in one second: cars first, limits always, and the reason told.
 
     need  = cars + own consumption - PV                 what the battery and the grid must bring together
-    gap   = need - highest import                       the battery must discharge at least this much (or may charge -gap)
+    gap   = need - highest import                       the battery must discharge this much (or may charge -gap)
     spare = what cars still draw after PV (+ export)    the battery may discharge at most this much
     b     = clip(wish, max(gap, -charge), min(spare, discharge))      import = need - b
 

@@ -137,13 +137,14 @@ _PLACES: Mapping[str, tuple[str, int | None, str | None]] = {
     "charger_2.control": ("controls", 1, None),
     "pv": ("pv", None, "pv"),
 }
-_CARRIED_OVER = ("config", "controls", "pv")
-"""Read in turn, not every cycle: the last reading stands until the next."""
 
 
-def image_of(now: Moment, readings: Iterable[Reading], before: SiteImage | None) -> SiteImage:
-    """The readings of one cycle, decoded; `before` fills in what is read only in turn."""
+def image_of(now: Moment, readings: Iterable[Reading], before: SiteImage | None, *, keep: bool = False) -> SiteImage:
+    """The readings of one cycle, decoded; `before` fills in what is read only in turn (`keep`: all the rest)."""
     found: dict[str, Any] = {"chargers": [None, None], "batteries": [None, None], "controls": [None, None]}
+    if before is not None and keep:
+        found |= {name: getattr(before, name) for name in ("grid", "status", "warnings", "errors", "management")}
+        found |= {"chargers": list(before.chargers), "batteries": list(before.batteries)}
     if before is not None:
         found |= {"config": before.config, "controls": list(before.controls), "pv": before.pv}
     digest = 0

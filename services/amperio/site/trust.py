@@ -67,7 +67,7 @@ class Trust:
             authority.append(weight)
             if flag is not None:
                 quality[f"battery.units.{index}.soc_pct"] = flag
-        ev_kw = self._ev(now, image, grid_kw, battery_kw, own_kw, pv_kw, quality)
+        ev_kw = self._ev(image, grid_kw, battery_kw, own_kw, pv_kw, quality)
         for name, value in (("grid.import_kw", grid_kw), ("aux_kw", own_kw), ("battery.power_kw", battery_kw)):
             if value is None:
                 quality[name] = Quality.UNKNOWN
@@ -87,7 +87,6 @@ class Trust:
 
     def _ev(
         self,
-        now: Moment,
         image: SiteImage,
         grid_kw: float | None,
         battery_kw: float | None,

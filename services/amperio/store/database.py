@@ -1,0 +1,207 @@
+"""SQLite on its own thread: one connection per file, WAL, synchronous FULL, and one commit for all who wait.
+
+Work is a function of the connection. Whatever waits is done in one transaction, so that ten sites cost one fsync; if
+one piece fails, the group is undone and each is tried alone. Foreign exceptions become StoreFailed here and nowhere
+else. A damaged file is put aside, never used and never deleted.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import structlog
+
+from shared.clock import real_now_s
+from shared.errors import BadInput, StoreFailed
+
+T = TypeVar("T")
+Work = Callable[[apsw.Connection], T]
+
+GROUP_MAX = 256
+BUSY_TIMEOUT_MS = 1000
+CHECKPOINT_PAGES = 256
+JOURNAL_LIMIT_BYTES = 4 * 1024 * 1024
+PAGE_BYTES = 4096
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursors (
+    site TEXT PRIMARY KEY, stored_through INTEGER NOT NULL DEFAULT 0, events_through INTEGER NOT NULL DEFAULT 0,
+    next_seq INTEGER NOT NULL DEFAULT 1, next_event INTEGER NOT NULL DEFAULT 1
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS samples (
+    site TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, is_gap INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (site, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    site TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, body BLOB NOT NULL, PRIMARY KEY (site, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead_letters (
+    site TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, code TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (site, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commands (
+    site TEXT NOT NULL, command_id TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (site, command_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keepsakes (site TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL, body BLOB NOT NULL);
+"""
+
+log = structlog.get_logger()
+
+
+def open_connection(path: Path | str, *, max_bytes: int | None = None, synchronous: str = "FULL") -> apsw.Connection:
+    """A connection as this store needs it; apsw errors pass through."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+    if max_bytes is not None:
+        connection.execute(f"PRAGMA max_page_count = {max(max_bytes // PAGE_BYTES, 64)}")
+    connection.execute(SCHEMA)
+    return connection
+
+
+class Database:
+    """Run work on the store's thread; `stuck_s` tells whether it still answers."""
+
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        self.path = path
+        self.quarantined: Path | None = None
+        self._max_bytes = max_bytes
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._busy_since_s: float | None = None
+        self.failing: str | None = None
+        self._connection = self._open()
+        self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Work[T]) -> T:
+        """The result of `work`, committed; StoreFailed where the disk did not take it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        if self._busy_since_s is None:
+            self._busy_since_s = real_now_s()
+        self._jobs.put(_Job(work, future, loop))
+        return await future
+
+    @property
+    def stuck_s(self) -> float:
+        """Real seconds since the oldest work in hand was given; 0 where nothing waits."""
+        since = self._busy_since_s
+        return 0.0 if since is None else real_now_s() - since
+
+    def close(self) -> None:
+        """Finish what waits and close the file."""
+        self._jobs.put(None)
+        self._thread.join(timeout=10.0)
+
+    def _open(self) -> apsw.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._checked()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            self.quarantined = _put_aside(self.path)
+            log.error("store_quarantined", file=str(self.quarantined), error=str(error))
+            return self._checked()
+        except apsw.Error as error:
+            raise BadInput(f"cannot use the store {self.path}: {error}; check the data directory") from error
+
+    def _checked(self) -> apsw.Connection:
+        connection = open_connection(self.path, max_bytes=self._max_bytes)
+        try:
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+        except apsw.BusyError as error:
+            connection.close()
+            raise BadInput(f"another Amperio uses {self.path}; stop it first") from error
+        except apsw.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _serve(self) -> None:
+        while True:
+            first = self._jobs.get()
+            if first is None:
+                self._connection.close()
+                return
+            group, last = [first], False
+            while len(group) < GROUP_MAX and not self._jobs.empty():
+                job = self._jobs.get()
+                if job is None:
+                    last = True
+                    break
+                group.append(job)
+            self._do(group)
+            self._busy_since_s = None if self._jobs.empty() else real_now_s()
+            if last:
+                self._connection.close()
+                return
+
+    def _do(self, group: "list[_Job]") -> None:
+        done = self._together(group)
+        if done is None:
+            done = [self._alone(job) for job in group]
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Any]]] = {}
+        for job, result in zip(group, done, strict=True):
+            by_loop.setdefault(job.loop, []).append((job, result))
+        for loop, results in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_deliver, results)
+
+    def _together(self, group: "list[_Job]") -> list[Any] | None:
+        try:
+            with self._connection:
+                results = [job.work(self._connection) for job in group]
+        except Exception:  # noqa: BLE001 -- the culprit is found by trying each alone
+            return None
+        self.failing = None
+        return results
+
+    def _alone(self, job: "_Job") -> Any:
+        try:
+            with self._connection:
+                result = job.work(self._connection)
+        except apsw.Error as error:
+            self.failing = str(error)
+            return StoreFailed(f"the store did not take it: {error}")
+        except Exception as error:  # noqa: BLE001 -- a bug in the work belongs to whoever asked for it
+            return error
+        self.failing = None
+        return result
+
+
+class _Job:
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(self, work: Work[Any], future: "asyncio.Future[Any]", loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.future = future
+        self.loop = loop
+
+
+def _deliver(results: "list[tuple[_Job, Any]]") -> None:
+    for job, result in results:
+        if job.future.done():
+            continue
+        if isinstance(result, Exception):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)
+
+
+def _put_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

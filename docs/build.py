@@ -118,7 +118,12 @@ def settings() -> str:
         notes = _notes(module, "Settings")
         hints = get_type_hints(struct)
         rows = [
-            (f"`{field.encode_name}`", _plain(hints[field.name]), _default(field), notes.get(field.name, ""))
+            (
+                f"`{module.PREFIX}{field.name.upper()}`",
+                _plain(hints[field.name]),
+                _default(field),
+                notes.get(field.name, ""),
+            )
             for field in msgspec.structs.fields(struct)
         ]
         text += f"\n## {program}\n\n" + _table(("variable", "type", "default", "meaning"), rows)

@@ -1,0 +1,1 @@
+"""Three real processes, started the way a person starts them."""

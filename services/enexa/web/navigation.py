@@ -2,9 +2,11 @@
 
 from msgspec import Struct
 
+ENGINE = "the simulation engine (services/enexa/simulation) is not there yet"
+
 
 class Page(Struct, frozen=True, kw_only=True):
-    """One page; `path` empty = not there yet, and `waits_for` says why. `per_site` pages live under /sites/{id}."""
+    """One page; `path` empty = not there yet, and `waits_for` says why."""
 
     key: str
     title: str
@@ -23,23 +25,74 @@ class Group(Struct, frozen=True, kw_only=True):
     pages: tuple[Page, ...]
 
 
+def _page(key: str, title: str, hint: str, path: str, *, operator_only: bool = False) -> Page:
+    return Page(key=key, title=title, hint=hint, path=path, operator_only=operator_only)
+
+
+def _later(key: str, title: str, hint: str, waits_for: str) -> Page:
+    return Page(key=key, title=title, hint=hint, waits_for=waits_for)
+
+
+SITE = "/sites/{site_id}"
 NAVIGATION: tuple[Group, ...] = (
     Group(
-        title="Operation",
+        title="Prototype",
         pages=(
-            Page(
-                key="monitoring",
-                title="Site Monitoring",
-                hint="Real-time telemetry dashboard",
-                path="/sites/{site_id}/monitoring",
-            ),
+            _page("monitoring", "Site Monitoring", "Real-time telemetry dashboard", f"{SITE}/monitoring"),
+            _page("dispatch_log", "Dispatch Logs", "Command execution & verification", f"{SITE}/dispatch-log"),
+            _page("plan", "Plan", "Prices, setpoints, reserve, reasons", f"{SITE}/plan"),
+            _page("alerts", "Alerts", "Open and past", "/alerts"),
+            _page("audit", "Audit", "Every API call, tamper-evident", "/audit", operator_only=True),
+            _later("impact", "Impact Dashboard", "Savings & value demonstration", "settlement and bounds per day"),
+            _later("what_if", "What-If Scenarios", "Scenario analysis & comparison", ENGINE),
+        ),
+    ),
+    Group(
+        title="Solution Overview",
+        pages=(
+            _page("solution", "Solution Overview", "Architecture & responsibilities", "/solution"),
+            _page("communication", "Comm Architecture", "API integration patterns", f"{SITE}/communication"),
+            _page("api", "Middleware API", "Telemetry & command schema", "/api"),
+            _page("exceptions", "Exception Handling", "Fallbacks & failure scenarios", f"{SITE}/exceptions"),
+            _later("onboarding", "Onboarding & Config", "Master data & config API", "the onboarding routes"),
+        ),
+    ),
+    Group(
+        title="Configuration",
+        pages=(
+            _page("location", "Location Setup", "Equipment specs & constraints", f"{SITE}/config/location"),
+            _page("financials", "Financials", "Costs, income & margins", f"{SITE}/config/financials"),
+            _page("planner", "SmartEMS Config", "Planner tuning parameters", f"{SITE}/config/planner"),
+            _page("versions", "Versions", "Who changed what, and when", f"{SITE}/config/versions"),
+            _page("not_modelled", "Not Modeled", "Known gaps & limitations", "/not-modelled"),
+            _later("solar", "Solar Production", "PV generation profile", "a PV profile that Enexa can edit"),
+            _later("sessions", "Charging Sessions", "EV demand profile", "a session profile that Enexa can edit"),
+        ),
+    ),
+    Group(
+        title="Simulation Overview",
+        pages=(
+            _later("inputs", "Input Summary", "All configuration parameters", ENGINE),
+            _later("algorithms", "Simulation Algorithms", "Reactive vs Smart EMS explained", ENGINE),
+            _later("results", "Result Overview", "Side-by-side comparison", ENGINE),
+        ),
+    ),
+    Group(
+        title="Reactive BMS",
+        pages=(
+            _later("bms_algorithm", "BMS Algorithm", "How the reactive BMS works", ENGINE),
+            _later("bms_reactive", "BMS Reactive", "Rule-based simulation results", ENGINE),
+        ),
+    ),
+    Group(
+        title="SmartEMS",
+        pages=(
+            _later("ems_algorithm", "SmartEMS Algorithm", "How the 2-layer optimizer works", ENGINE),
+            _later("ems_results", "SmartEMS Results", "Optimized simulation output", ENGINE),
+            _later("ems_dispatching", "SmartEMS Dispatching", "Gate logic & energy flow rules", "the table of gates"),
         ),
     ),
 )
-
-
-def page(key: str) -> Page:
-    return next(each for group in NAVIGATION for each in group.pages if each.key == key)
 
 
 def existing(*, operator: bool) -> tuple[Group, ...]:

@@ -3,11 +3,15 @@
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
+from services.enexa.web.books import books
+from services.enexa.web.configuration import configuration
 from services.enexa.web.deps import Deps
 from services.enexa.web.entrance import entrance
 from services.enexa.web.errors import error_handlers
 from services.enexa.web.monitoring import monitoring
+from services.enexa.web.plan_page import plan_page
 from services.enexa.web.shell import Shell
+from services.enexa.web.solution import solution
 
 FORM_MAX_BYTES = 64 * 1024
 
@@ -18,7 +22,14 @@ def handlers(deps: Deps) -> list[ControllerRouterHandler]:
     return [
         Router(
             path="/",
-            route_handlers=[*entrance(shell), *monitoring(shell)],
+            route_handlers=[
+                *entrance(shell),
+                *monitoring(shell),
+                *books(shell),
+                *plan_page(shell),
+                *solution(shell),
+                *configuration(shell),
+            ],
             exception_handlers=error_handlers(shell),
             request_max_body_size=FORM_MAX_BYTES,
             include_in_schema=False,

@@ -52,7 +52,7 @@ export function planChart(target, data) {
   const { measured, planned, ghost } = data;
   const zoneTone = { cheap: 'good', negative: 'good', expensive: 'bad', normal: 'muted' };
   const traces = [
-    { type: 'bar', x: planned.start_s.map((start, index) => local((start + planned.end_s[index]) / 2)), y: planned.price_eur_per_mwh, width: planned.start_s.map((start, index) => (planned.end_s[index] - start) * 940), marker: { color: planned.zone.map((zone) => colour(zoneTone[zone] ?? 'muted')), line: { width: 0 } }, name: 'Price', yaxis: 'y3', showlegend: false, hovertemplate: '%{y:,.1f} €/MWh', customdata: planned.reason },
+    { type: 'bar', x: planned.start_s.map((start, index) => local((start + planned.end_s[index]) / 2)), y: planned.price_eur_per_mwh, width: planned.start_s.map((start, index) => (planned.end_s[index] - start) * 940), marker: { color: planned.zone.map((zone) => colour(zoneTone[zone] ?? 'muted')), opacity: 0.6, line: { width: 0 } }, name: 'Price', yaxis: 'y3', showlegend: false, hovertemplate: '%{y:,.1f} €/MWh', customdata: planned.reason },
     line(measured.at_s, measured.battery_kw, 'Battery, measured', 'battery', { trace: { yaxis: 'y2', legendgroup: 'm' } }),
     line(measured.at_s, measured.soc_pct, 'State of charge, measured', 'battery', { unit: '%', trace: { yaxis: 'y', showlegend: false } }),
   ];

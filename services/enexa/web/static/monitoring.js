@@ -78,7 +78,7 @@ function showPlan() {
   write('plan-kw', plan ? battery(plan.setpoint_kw) : 'no plan in force');
   write('wish-kw', battery(intent ? intent.setpoint_kw : control.wish_kw));
   write('actual-kw', battery(control.measured_kw));
-  write('plan-soc', plan ? `${number(plan.soc_target_pct, 1)} % (now ${number(frame.soc_pct, 1)} %)` : NOTHING);
+  write('plan-soc', plan ? `${number(plan.soc_target_pct, 1)} %` : NOTHING);
   const parts = [];
   if (intent) parts.push(`Now: ${why(intent.reason)}.`);
   else if (plan) parts.push(`Planned because ${why(plan.reason)}.`);

@@ -17,7 +17,8 @@ const clockElement = document.getElementById('clock');
 function tick() {
   if (!clockElement) return;
   const now = serverNow();
-  clockElement.textContent = `${date(now)} ${clock(now)}`;
+  clockElement.querySelector('.day').textContent = date(now);
+  clockElement.querySelector('.hour').textContent = clock(now);
   clockElement.dateTime = now.toISOString();
   clockElement.title = utc(now);
 }

@@ -1,6 +1,6 @@
 """What happened and what was decided: events, status reports, alerts, schedules, commands, reconciliations."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,9 +55,13 @@ class Journal:
 
         return await self._committer.write(run)
 
-    async def events(self, site_id: str, *, limit: int = 100, start: datetime | None = None) -> list[Event]:
+    async def events(
+        self, site_id: str, *, limit: int = 100, start: datetime | None = None, kinds: Sequence[str] = ()
+    ) -> list[Event]:
         """Newest first."""
         query = select(events.c.body).where(events.c.site_id == site_id)
+        if kinds:
+            query = query.where(events.c.kind.in_(list(kinds)))
         if start is not None:
             query = query.where(events.c.at_us >= to_us(start))
         bodies = await self._bodies(query.order_by(events.c.at_us.desc(), events.c.sequence.desc()).limit(limit))
@@ -96,10 +100,17 @@ class Journal:
         await self._committer.write(run)
 
     async def alerts(
-        self, *, limit: int = 100, open_only: bool = False, before: tuple[int, str] | None = None
+        self,
+        *,
+        limit: int = 100,
+        open_only: bool = False,
+        before: tuple[int, str] | None = None,
+        sites: Collection[str] | None = None,
     ) -> list[Alert]:
-        """Newest first; `before` continues after the last one of a page."""
+        """Newest first; `before` continues after the last one of a page, `sites` leaves out those of other sites."""
         query = select(alerts.c.body)
+        if sites is not None:
+            query = query.where(alerts.c.site_id.is_(None) | alerts.c.site_id.in_(sorted(sites)))
         if open_only:
             query = query.where(alerts.c.cleared_us.is_(None))
         query = _page(query, alerts, "raised_us", "alert_id", before)

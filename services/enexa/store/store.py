@@ -1,5 +1,7 @@
 """The store as one thing: opened, migrated and loaded at start, flushed and closed at the end."""
 
+from sqlalchemy import text
+
 from services.enexa.store.auditlog import AuditLog
 from services.enexa.store.committer import Committer
 from services.enexa.store.database import Database
@@ -25,6 +27,11 @@ class Store:
         await self.telemetry.load()
         await self.audit.load()
         self.committer.start()
+
+    async def ping(self) -> None:
+        """StoreFailed where the database does not answer."""
+        async with self.database.transaction() as connection:
+            await connection.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         await self.committer.stop()

@@ -7,7 +7,7 @@ ranges; it is computed on copies, and the copies take effect only after the comm
 
 import zlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -82,6 +82,11 @@ class TelemetryStore:
         """Store what is new and return when it is durable; StoreFailed where it is not."""
         return await self._merged.add(ingest)
 
+    def highest(self, site_id: str, epoch: str) -> int:
+        """The highest number of a stream that is accounted for; 0 where there is none."""
+        stream = self._streams.get((site_id, epoch))
+        return stream.ranges.highest if stream is not None else 0
+
     def missing(self, site_id: str) -> int:
         """How many numbers of a site's streams are still outstanding below the highest one stored."""
         return sum(
@@ -143,6 +148,13 @@ class TelemetryStore:
                 if row is not None and (best is None or row.at_us > best.at_us):
                     best = row
         return (unpacked(best.body), from_us(best.received_us)) if best is not None else None
+
+    async def first_at(self, site_id: str) -> datetime | None:
+        """When the site was first seen; from the quarter hours, which are kept for ever."""
+        query = select(func.min(rollups.c.start_s)).where(rollups.c.site_id == site_id, rollups.c.resolution_s == 900)
+        async with self._database.transaction() as connection:
+            first = (await connection.execute(query)).scalar()
+        return datetime.fromtimestamp(first, UTC) if first is not None else None
 
     async def raw(self, site_id: str, start: datetime, until: datetime, limit: int = 5000) -> list[Telemetry]:
         """Samples with start <= time < until in order of time, at most `limit`."""

@@ -1,0 +1,1 @@
+"""The routes, one file per conversation; each a few lines over the platform."""

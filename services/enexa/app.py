@@ -1,0 +1,114 @@
+"""The composition root: the only file that knows every concrete class of Enexa."""
+
+from litestar.types import ASGIApp
+
+from services.enexa.amperio_client import AmperioClient
+from services.enexa.api import alerts, audit, commands, configs, events, reads, registry, schedules, status, stream
+from services.enexa.api import telemetry as telemetry_api
+from services.enexa.planning_job import PlanningJob
+from services.enexa.platform import Platform
+from services.enexa.pricing import PriceSource
+from services.enexa.runtime import Runtime
+from services.enexa.seeds import load_seed, plant_seed
+from services.enexa.settings import Settings, read_secret
+from services.enexa.store.database import normalised_url, sqlite_url
+from services.enexa.store.store import Store
+from services.enexa.web.deps import Deps, Desk
+from services.enexa.web.pages import handlers
+from services.enexa.web.session import Doorkeeper, load_key
+from shared.clock import Clock
+from shared.contract.config import ConfigDocument, SiteConfig
+from shared.contract.operations import AMPERIO_TOKEN, ENEXA_TOKEN
+from shared.errors import BadInput
+from shared.rest.auth import Credential, TokenBook, load_credentials
+from shared.rest.call import Caller
+from shared.rest.gate import Gate, Route, token_route
+from shared.rest.limits import Limits
+from shared.rest.serve import application
+
+
+def build(settings: Settings, clock: Clock) -> ASGIApp:
+    """Wire Enexa together; BadInput where a setting or a file cannot be used."""
+    if settings.credentials_file is None:
+        raise BadInput("ENEXA_CREDENTIALS_FILE is not set; `make up` writes one under .stack/secrets")
+    credentials = load_credentials(settings.credentials_file)
+    load_seed(settings.station)
+    prices = PriceSource(file=settings.prices, scenario=settings.scenario)
+    prices.check(clock.now().at)
+    store = Store(database_url(settings))
+    platform = Platform(
+        clock=clock, store=store, prices=prices, webhook=settings.alert_webhook, raw_days=settings.raw_days
+    )
+    amperio = AmperioClient(
+        Caller(
+            settings.amperio_url,
+            clock,
+            ca_file=settings.amperio_ca,
+            client_id=settings.amperio_client_id,
+            secret=read_secret(settings.amperio_secret_file, "ENEXA_AMPERIO_SECRET_FILE"),
+            token_operation=AMPERIO_TOKEN,
+        )
+    )
+    runtime = Runtime(platform, amperio, PlanningJob())
+    book = TokenBook(credentials)
+    gate = Gate(clock, book, audit=store.audit, limits=Limits(), allowlist=settings.networks())
+
+    async def start() -> None:
+        await store.open()
+        await plant_seed(store, settings.station, clock.now().at)
+        await platform.load()
+
+    loops = [*runtime.loops(), *([platform.alerts.deliver] if settings.alert_webhook else [])]
+    return application(
+        routes(platform, book),
+        gate,
+        background=loops,
+        handlers=[stream.handler(platform, gate), *handlers(_pages(settings, platform, credentials))],
+        on_start=[start],
+        on_close=[runtime.close, store.close],
+    )
+
+
+def routes(platform: Platform, book: TokenBook) -> list[Route]:
+    """Every route that answers with a message."""
+    return [
+        token_route(ENEXA_TOKEN, book),
+        *telemetry_api.routes(platform),
+        *events.routes(platform),
+        *status.routes(platform),
+        *configs.routes(platform),
+        *registry.routes(platform),
+        *schedules.routes(platform),
+        *reads.routes(platform),
+        *commands.routes(platform),
+        *alerts.routes(platform),
+        *audit.routes(platform),
+    ]
+
+
+def database_url(settings: Settings) -> str:
+    """Where the store is; its directory is made."""
+    if settings.database_url:
+        return normalised_url(settings.database_url)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"ENEXA_DATA_DIR: cannot make {settings.data_dir}: {error.strerror}") from error
+    return sqlite_url(settings.data_dir / "enexa.sqlite")
+
+
+def _pages(settings: Settings, platform: Platform, credentials: tuple[Credential, ...]) -> Deps:
+    async def replan(site_id: str, _author: str) -> None:
+        platform.ask_replan(site_id)
+
+    async def save_config(site_id: str, document: ConfigDocument, replaces_version: int, author: str) -> SiteConfig:
+        return await platform.put_config(site_id, document, if_match=f'"{replaces_version}"', author=author)
+
+    return Deps(
+        clock=platform.clock,
+        board=platform.board,
+        store=platform.store,
+        door=Doorkeeper(credentials, load_key(settings.data_dir / "session.key"), speed=settings.speed),
+        desk=Desk(replan=replan, save_config=save_config),
+        names=platform.names,
+    )

@@ -1,0 +1,114 @@
+"""What a person can ask of Enexa on the command line."""
+# ruff: noqa: T201 -- a command line speaks by printing
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+from services.enexa.app import build, database_url
+from services.enexa.registry.assets import Enrolment
+from services.enexa.seeds import add_site, load_seed
+from services.enexa.settings import read_settings
+from services.enexa.store.store import Store
+from shared.errors import BadInput, SiteError
+from shared.logs import set_up_logs
+from shared.rest.auth import digest
+from shared.rest.server import Listener, run
+
+ENROLMENT_LIFE = timedelta(hours=24)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 = done as asked, 2 = a setting or an input cannot be used (one sentence on stderr), 1 = verification failed."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except SiteError as error:
+        print(f"enexa: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="enexa", description="The platform: plans, dispatches, owns master data.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the platform until it is told to stop; settings are ENEXA_*")
+    serve.set_defaults(run=_serve)
+    audit = commands.add_parser("audit", help="the audit log").add_subparsers(required=True, metavar="WHAT")
+    verify = audit.add_parser("verify", help="walk the whole chain; exit code 1 where it is broken")
+    verify.set_defaults(run=_verify)
+    site = commands.add_parser("site", help="sites").add_subparsers(required=True, metavar="WHAT")
+    add = site.add_parser("add", help="a new site like a seed; the running platform sees it after a restart")
+    add.add_argument("site_id")
+    add.add_argument("--station", default="chargepost")
+    add.set_defaults(run=_add_site)
+    enrol = commands.add_parser("enrol", help="a one-time token that lets a controller register at a site")
+    enrol.add_argument("site_id")
+    enrol.set_defaults(run=_enrol)
+    return parser
+
+
+def _serve(_: argparse.Namespace) -> int:
+    settings = read_settings(os.environ)
+    set_up_logs("enexa", level=settings.log_level, form=settings.log_format)
+    app = build(settings, settings.clock())
+    listeners = [Listener(settings.host, settings.port)]
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        listeners.append(Listener(settings.host, settings.tls_port, settings.tls_cert, settings.tls_key))
+    run(app, listeners)
+    return 0
+
+
+def _verify(_: argparse.Namespace) -> int:
+    async def verify(store: Store) -> int:
+        verdict = await store.audit.verify()
+        if verdict.broken_seq is not None:
+            print(f"broken at entry {verdict.broken_seq}: it does not follow from entry {verdict.entries}")
+            return 1
+        print(f"{verdict.entries} entries, unbroken; head {verdict.head}")
+        return 0
+
+    return _with_store(verify)
+
+
+def _add_site(given: argparse.Namespace) -> int:
+    async def add(store: Store) -> int:
+        if given.site_id in {each.id for each in await store.master.sites()}:
+            raise BadInput(f"{given.site_id} exists already")
+        now = read_settings(os.environ).clock().now().at
+        await add_site(store, given.site_id, load_seed(given.station), now, controller_id=None)
+        print(f"{given.site_id} was added; restart Enexa, then let its controller register (enexa enrol)")
+        return 0
+
+    return _with_store(add)
+
+
+def _enrol(given: argparse.Namespace) -> int:
+    async def enrol(store: Store) -> int:
+        if given.site_id not in {each.id for each in await store.master.sites()}:
+            raise BadInput(f"there is no site {given.site_id}; add it with `enexa site add {given.site_id}`")
+        token = secrets.token_urlsafe(32)
+        expires_at = read_settings(os.environ).clock().now().at + ENROLMENT_LIFE
+        await store.master.add_enrolment(
+            Enrolment(token_sha256=digest(token), site_id=given.site_id, expires_at=expires_at)
+        )
+        print(token)
+        return 0
+
+    return _with_store(enrol)
+
+
+def _with_store(work: Callable[[Store], Awaitable[int]]) -> int:
+    async def run_it() -> int:
+        store = Store(database_url(read_settings(os.environ)))
+        await store.open()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run_it())

@@ -1,0 +1,133 @@
+"""The planner in its own process: a low-priority worker that is replaced when it dies or hangs.
+
+Only this process's child loads the solver. What comes back is bytes, because unpickling the planner's own types would
+load the planner's modules here.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from services.enexa.planning.problem import PlanRequest
+from services.enexa.state import PlanReport
+from shared.contract.schedule import ScheduleSlot, SiteSchedule
+from shared.errors import SolverFailed
+
+if TYPE_CHECKING:
+    from services.enexa.planning.plan import Plan
+
+TIMEOUT_REAL_S = 60.0
+TASKS_PER_CHILD = 200
+NICE = 10
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """A plan as the platform keeps it."""
+
+    schedule: SiteSchedule
+    report: PlanReport
+
+
+class PlanningJob:
+    """Makes one plan at a time."""
+
+    def __init__(self, *, timeout_s: float = TIMEOUT_REAL_S) -> None:
+        self._timeout_s = timeout_s
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def make(self, request: PlanRequest) -> Planned:
+        """A plan; PlanUnavailable or OutOfBounds with the reason. Waits in real seconds: a solver knows no clock."""
+        loop = asyncio.get_running_loop()
+        try:
+            packed = await asyncio.wait_for(loop.run_in_executor(self._open(), make, request), self._timeout_s)
+        except TimeoutError as error:
+            self.close(kill=True)
+            raise SolverFailed(f"no plan within {self._timeout_s:.0f} real seconds") from error
+        except BrokenProcessPool as error:
+            self.close(kill=True)
+            raise SolverFailed("the planner's process died") from error
+        return msgspec.msgpack.decode(packed, type=Planned)
+
+    def close(self, *, kill: bool = False) -> None:
+        """Let the worker go; `kill` where it does not answer."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        if kill:
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
+                with contextlib.suppress(OSError, ValueError):
+                    process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=lower_priority,
+                max_tasks_per_child=TASKS_PER_CHILD,
+            )
+        return self._pool
+
+
+def lower_priority() -> None:
+    """Planning may wait; ingest and dispatching may not."""
+    os.nice(NICE)
+
+
+def make(request: PlanRequest) -> bytes:
+    """Runs in the worker: plan, and bring the result into the contract's shape."""
+    from services.enexa.planning.worker import make_plan  # noqa: PLC0415 -- the solver is loaded in the worker only
+
+    plan = make_plan(request)
+    return msgspec.msgpack.encode(Planned(schedule=schedule_of(plan, request), report=report_of(plan)))
+
+
+def schedule_of(plan: "Plan", request: PlanRequest) -> SiteSchedule:
+    """The planner's schedule as it travels."""
+    made = plan.schedule
+    return SiteSchedule(
+        site_id=plan.site_id,
+        version=made.version,
+        valid_from=made.valid_from,
+        valid_until=made.valid_until,
+        slots=tuple(
+            ScheduleSlot(
+                start=slot.start,
+                setpoint_kw=slot.setpoint_kw,
+                soc_target_pct=slot.soc_target_pct,
+                reserve_pct=slot.reserve_pct,
+                import_gate_kw=slot.import_gate_kw,
+                price_eur_per_mwh=slot.price_eur_per_mwh,
+                zone=slot.zone,
+                reason=slot.reason.value,
+                marginal_eur_per_kwh=slot.marginal_eur_per_kwh,
+                ev_kw=max(slot.ev_kw, 0.0),
+                import_kw=max(slot.import_kw, 0.0),
+            )
+            for slot in made.slots
+        ),
+        made_at=request.now,
+    )
+
+
+def report_of(plan: "Plan") -> PlanReport:
+    return PlanReport(
+        explanations=plan.explanations,
+        price_published=plan.price_published,
+        costs_eur={name: getattr(plan.costs, name) for name in plan.costs.__struct_fields__},
+        breaches=tuple(
+            f"{each.limit}: {each.amount_kwh:.1f} kWh from slot {each.first_slot}" for each in plan.breaches
+        ),
+        gap_eur=plan.gap_eur,
+        solve_s=plan.solve_s,
+        method=plan.method,
+        scenario_count=plan.scenario_count,
+    )

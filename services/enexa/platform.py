@@ -1,0 +1,289 @@
+"""The platform as one object: what the API and the loops share, and every change that either of them may make.
+
+It holds the store (the past), the board (the present) and one pure `SiteCore` for each site (the next second). All of
+it lives on one event loop.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from services.enexa.alerts import AlertBook
+from services.enexa.dispatching.core import SiteCore
+from services.enexa.dispatching.triggers import Trigger
+from services.enexa.pricing import PriceSource
+from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
+from services.enexa.registry.configs import changes, next_version
+from services.enexa.state import Board, PlanMade, PlanReport
+from services.enexa.store.journal import EventsKept
+from services.enexa.store.store import Store
+from services.enexa.store.telemetry import NO_EPOCH, Ingest, Stored
+from shared.clock import Clock
+from shared.contract.config import ConfigAck, ConfigDocument, SiteConfig
+from shared.contract.dispatch import CommandStatus
+from shared.contract.events import Event, Severity, SiteStatus
+from shared.contract.telemetry import Gap, Rejected, Telemetry
+from shared.errors import Conflict, NotFound, SiteError, UnknownController, UnknownSite
+from shared.moment import Moment
+
+OLDEST = timedelta(days=31)
+NEWEST = timedelta(minutes=5)
+FAR_AHEAD = 1_000_000_000
+RECENT = timedelta(minutes=30)
+UNFINISHED = (
+    CommandStatus.PLANNED,
+    CommandStatus.SENT,
+    CommandStatus.UNKNOWN,
+    CommandStatus.ACKNOWLEDGED,
+    CommandStatus.APPLIED,
+)
+
+log = structlog.get_logger()
+
+
+class BatchOutcome(Struct, frozen=True, kw_only=True):
+    stored: Stored
+    rejected: tuple[Rejected, ...]
+
+
+class Platform:
+    """Everything but the loops, the routes and the pages."""
+
+    def __init__(
+        self, *, clock: Clock, store: Store, prices: PriceSource, webhook: str = "", raw_days: float = 31.0
+    ) -> None:
+        self.clock = clock
+        self.store = store
+        self.prices = prices
+        self.board = Board()
+        self.alerts = AlertBook(store, self.board, clock, webhook=webhook)
+        self.cores: dict[str, SiteCore] = {}
+        self.sites: dict[str, SiteRecord] = {}
+        self.assets: list[AssetRecord] = []
+        self.controllers: dict[str, ControllerRecord] = {}
+        self.names: dict[str, str] = {}
+        self.raw_kept = timedelta(days=raw_days)
+        self.epoch = 0
+        self.ready = False
+
+    async def load(self) -> None:
+        """Bring the present back from the store; called once, before anything is served."""
+        self.epoch = await self.store.master.next_number("platform_epoch")
+        await self.alerts.load()
+        self.assets = await self.store.master.assets()
+        for controller in await self.store.master.controllers():
+            self.controllers[controller.id] = controller
+        for site in await self.store.master.sites():
+            await self._load_site(site)
+        self.ready = True
+
+    # ---- ingest -----------------------------------------------------------------------------------------------------
+
+    async def keep_sample(self, sample: Telemetry, now: Moment) -> Stored:
+        """One live sample: stored, then shown; OutOfBounds is the caller's business."""
+        stored = await self.store.telemetry.keep(
+            Ingest(
+                site_id=sample.site_id,
+                epoch=(sample.stream_epoch or NO_EPOCH) if sample.sequence is not None else NO_EPOCH,
+                samples=(sample,),
+                gaps=(),
+                received_at=now.at,
+            )
+        )
+        self._show(stored.fresh, now)
+        return stored
+
+    async def keep_batch(
+        self, site_id: str, epoch: str, samples: Sequence[Telemetry], gaps: Sequence[Gap], now: Moment
+    ) -> BatchOutcome:
+        """Samples after an outage: the good ones are stored, the others named; both count as accounted for."""
+        good: list[Telemetry] = []
+        rejected: list[Rejected] = []
+        for sample in sorted(samples, key=lambda each: each.sequence or 0):
+            code = refusal_of(sample, site_id, epoch, now)
+            if code is None:
+                good.append(sample)
+            elif sample.sequence is not None:
+                rejected.append(Rejected(sequence=sample.sequence, code=code))
+        refused = [
+            Gap(from_sequence=each.sequence, to_sequence=each.sequence, reason=f"rejected: {each.code}")
+            for each in rejected
+        ]
+        stored = await self.store.telemetry.keep(
+            Ingest(site_id=site_id, epoch=epoch, samples=tuple(good), gaps=(*gaps, *refused), received_at=now.at)
+        )
+        self._show(stored.fresh, now)
+        return BatchOutcome(stored=stored, rejected=tuple(rejected))
+
+    async def keep_events(self, events: Sequence[Event]) -> EventsKept:
+        kept = await self.store.journal.add_events(events)
+        for event in kept.fresh:
+            self.board.site(event.site_id).happened(event)
+        return kept
+
+    async def keep_status(self, status: SiteStatus, now: Moment) -> None:
+        at = status.timestamp or now.at
+        await self.store.journal.add_status(status, at)
+        self.board.site(status.site_id).reported(status, at)
+
+    # ---- configuration ----------------------------------------------------------------------------------------------
+
+    def site(self, site_id: str) -> SiteRecord:
+        known = self.sites.get(site_id)
+        if known is None:
+            raise UnknownSite("no such site", site_id=site_id)
+        return known
+
+    def config(self, site_id: str) -> SiteConfig:
+        self.site(site_id)
+        return self.cores[site_id].config
+
+    def controller(self, controller_id: str) -> ControllerRecord:
+        known = self.controllers.get(controller_id)
+        if known is None:
+            raise UnknownController("no such controller")
+        return known
+
+    async def put_config(
+        self, site_id: str, document: ConfigDocument, *, if_match: str | None, author: str
+    ) -> SiteConfig:
+        """A new version in force; LostUpdate, InvalidMessage or OutOfBounds where it cannot be."""
+        current = self.config(site_id)
+        made = next_version(current, document, if_match=if_match, at=self.clock.now().at, author=author)
+        await self.store.master.add_config(made)
+        self._in_force(made)
+        log.info(
+            "config_changed",
+            site_id=site_id,
+            version=made.version,
+            author=author,
+            fields=[each.field for each in changes(current, made)][:20],
+        )
+        return made
+
+    async def roll_back(self, site_id: str, version: int, *, author: str) -> SiteConfig:
+        """An old version in force again, under a new number."""
+        found = await self.store.master.config_versions(site_id, limit=1, below_version=version + 1)
+        if not found or found[0].version != version:
+            raise NotFound("no such version", version=version)
+        current = self.config(site_id)
+        return await self.put_config(site_id, found[0], if_match=f'"{current.version}"', author=author)
+
+    async def ack_config(self, ack: ConfigAck) -> int | None:
+        """The middleware's word on a version; answers the version that is applied as far as is known."""
+        current = self.config(ack.site_id)
+        if ack.version > current.version:
+            raise Conflict("this version does not exist", version=ack.version, current_version=current.version)
+        board = self.board.site(ack.site_id)
+        applied = board.applied_config_version
+        if applied is not None and ack.version < applied and ack.status == "applied":
+            raise Conflict("a newer version was applied already", version=ack.version, applied_version=applied)
+        await self.store.master.add_config_ack(ack)
+        if ack.status == "applied":
+            board.applied_config_version = ack.version
+            await self.alerts.clear("config_rejected", ack.site_id)
+        else:
+            await self.alerts.raise_alert(
+                "config_rejected",
+                ack.site_id,
+                f"the middleware rejected configuration {ack.version}: {ack.reason or 'no reason given'}",
+                Severity.WARNING,
+            )
+        return board.applied_config_version
+
+    async def store_works(self) -> tuple[bool, str]:
+        """Whether the store answers, and what it says if not."""
+        try:
+            await self.store.ping()
+        except SiteError as error:
+            return False, error.sentence[:200]
+        return True, ""
+
+    def has_plan(self, site_id: str, now: Moment) -> bool:
+        schedule = self.cores[site_id].schedule
+        return schedule is not None and now.at < schedule.valid_until
+
+    # ---- planning ---------------------------------------------------------------------------------------------------
+
+    def ask_replan(self, site_id: str, trigger: Trigger = Trigger.OPERATOR) -> None:
+        self.site(site_id)
+        self.cores[site_id].triggers.ask(trigger)
+
+    async def plan_made(self, made: PlanMade, now: Moment) -> None:
+        """A new schedule in force: stored first, then followed."""
+        schedule = made.schedule
+        report = msgspec.json.encode(made.plan) if made.plan is not None else None
+        await self.store.journal.add_schedule(schedule, trigger=made.trigger, plan=report)
+        self.board.site(schedule.site_id).planned(made)
+        self.cores[schedule.site_id].on_schedule(now, schedule)
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _show(self, fresh: Sequence[Telemetry], now: Moment) -> None:
+        """Live samples become the present; history only counts as replayed."""
+        for sample in fresh:
+            core = self.cores.get(sample.site_id)
+            if core is not None and core.on_sample(now, sample):
+                self.board.site(sample.site_id).saw(sample, now.at)
+
+    def _in_force(self, config: SiteConfig) -> None:
+        self.cores[config.site_id].on_config(config)
+        self.board.site(config.site_id).reconfigured(config)
+
+    async def add_site(self, site: SiteRecord) -> None:
+        """A site that was just put into the store."""
+        self.assets = await self.store.master.assets()
+        await self._load_site(site)
+
+    async def _load_site(self, site: SiteRecord) -> None:
+        config = await self.store.master.current_config(site.id)
+        assert config is not None, "a site never exists without a configuration"
+        board = self.board.site(site.id)
+        unfinished = await self.store.journal.commands(site.id, limit=1000, statuses_=UNFINISHED)
+        core = SiteCore(config, epoch=self.epoch, resume=unfinished[::-1])
+        self.sites[site.id], self.names[site.id], self.cores[site.id] = site, site.name, core
+        board.config = config
+        await self._load_past(site.id, core)
+
+    async def _load_past(self, site_id: str, core: SiteCore) -> None:
+        now = self.clock.now()
+        board = self.board.site(site_id)
+        applied = [each.version for each in await self.store.master.config_acks(site_id) if each.status == "applied"]
+        board.applied_config_version = max(applied, default=None)
+        for record in reversed(await self.store.journal.commands(site_id, limit=100)):
+            board.commanded(record)
+        for event in reversed(await self.store.journal.events(site_id, limit=100)):
+            board.happened(event)
+        newest = await self.store.journal.newest_plan(site_id)
+        if newest is not None and newest[0].valid_until > now.at:
+            schedule, report, trigger = newest
+            plan = msgspec.json.decode(report, type=PlanReport) if report is not None else None
+            board.planned(PlanMade(schedule=schedule, plan=plan, trigger=trigger))
+            core.schedule = schedule
+        latest = await self.store.telemetry.latest(site_id)
+        if latest is not None and latest[0].timestamp <= now.at + NEWEST:
+            for sample in await self.store.telemetry.raw(site_id, latest[0].timestamp - RECENT, latest[0].timestamp):
+                board.saw(sample, latest[1])
+            board.saw(*latest)
+            core.latest = latest[0]
+
+
+def refusal_of(sample: Telemetry, site_id: str, epoch: str, now: Moment) -> str | None:
+    """Why a record of a batch cannot be taken; None where it can."""
+    if sample.site_id != site_id or sample.stream_epoch not in (None, epoch):
+        return "wrong_stream"
+    if sample.sequence is None:
+        return "no_sequence"
+    return time_refusal(sample.timestamp, now)
+
+
+def time_refusal(at: datetime, now: Moment) -> str | None:
+    """Why a timestamp cannot be taken: more than 31 days old, or more than five minutes ahead."""
+    if at < now.at - OLDEST:
+        return "too_old"
+    if at > now.at + NEWEST:
+        return "in_the_future"
+    return None

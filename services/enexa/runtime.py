@@ -1,0 +1,340 @@
+"""The loops: dispatching each second, planning on events and slots, watching the middleware, and keeping house."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from services.enexa.amperio_client import AmperioClient
+from services.enexa.dispatching.alarms import Alarm
+from services.enexa.dispatching.core import SiteCore, Step
+from services.enexa.dispatching.triggers import Trigger
+from services.enexa.planning_job import PlanningJob
+from services.enexa.planning_request import plan_request
+from services.enexa.platform import Platform
+from services.enexa.state import IntentView, MiddlewareView, PlanMade
+from shared.backoff import Backoff
+from shared.clock import real_now_s
+from shared.contract.dispatch import CommandBase
+from shared.contract.events import EventKind, Severity
+from shared.energy.slots import MARKET_ZONE
+from shared.errors import OutOfBounds, PeerBusy, PeerDown, PlanUnavailable, Refused, SiteError, StoreFailed
+from shared.moment import Moment
+
+CYCLE_S = 1.0
+WATCH_EVERY_S = 5.0
+WATCH_EVERY_REAL_S = 0.25
+SILENT_AFTER_S = 15.0
+HOUSEKEEPING_EVERY_S = 3600.0
+PLAN_DUTY_RATIO = 0.3
+"""The planner's process works at most this share of the time, however fast the clock runs."""
+HISTORY_EVENTS = 3000
+
+log = structlog.get_logger()
+
+
+class Runtime:
+    """What runs while the platform serves; each loop is supervised by the application."""
+
+    def __init__(self, platform: Platform, amperio: AmperioClient, job: PlanningJob) -> None:
+        self._platform = platform
+        self._amperio = amperio
+        self._job = job
+        self._clock = platform.clock
+        self._board = platform.board
+        self._exchanges: dict[str, asyncio.Task[None]] = {}
+        self._plans_wanted: dict[str, Trigger] = {}
+        self._plan_wanted = asyncio.Event()
+        self._jitter = random.Random()  # noqa: S311 -- spreads retries, guards nothing
+        self._watch_backoff = Backoff()
+        self._alarms: dict[str, Alarm] = {}
+        self._prices_known_until: dict[str, datetime] = {}
+
+    def loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        return [self.dispatching, self.planning, self.watching, self.housekeeping]
+
+    async def close(self) -> None:
+        for task in self._exchanges.values():
+            task.cancel()
+        await asyncio.gather(*self._exchanges.values(), return_exceptions=True)
+        self._job.close()
+        await self._amperio.close()
+
+    # ---- dispatching ------------------------------------------------------------------------------------------------
+
+    async def dispatching(self) -> None:
+        """Once a clock second: step each site's core and carry out what it orders."""
+        due_s = self._clock.now().s
+        while True:
+            for core in tuple(self._platform.cores.values()):
+                await self._step(core)
+            # A loop that was held up goes on from now; it does not catch up with seconds that are gone.
+            due_s = max(due_s + CYCLE_S, self._clock.now().s)
+            await self._clock.sleep_until(due_s)
+
+    async def _step(self, core: SiteCore) -> None:
+        now = self._clock.now()
+        self._watch_prices(core, now)
+        step = core.step(now)
+        board = self._board.site(core.site_id)
+        board.intends(
+            IntentView(
+                at=now.at,
+                setpoint_kw=step.intent.setpoint_kw,
+                reason=step.intent.reason.value,
+                gate=step.intent.gate,
+                detail=step.intent.detail,
+            )
+        )
+        await self._keep(core, step)
+        if step.replan is not None:
+            self._want_plan(core, step.replan, now)
+        busy = self._exchanges.get(core.site_id)
+        if busy is None or busy.done():
+            work = self._exchange(core, step)
+            if work is not None:
+                self._exchanges[core.site_id] = asyncio.create_task(work)
+
+    async def _keep(self, core: SiteCore, step: Step) -> None:
+        """What changed is durable before anything leaves; a failing store holds commands back."""
+        board = self._board.site(core.site_id)
+        for record in step.changed:
+            board.commanded(record)
+            if len(record.history) > 1:
+                log.info(
+                    "command_moved",
+                    status=record.status.value,
+                    site_id=core.site_id,
+                    command_id=record.command_id,
+                    command=record.command,
+                    requested_kw=record.requested_kw,
+                    applied_kw=record.applied_kw,
+                    measured_kw=record.measured_kw,
+                    reason=record.reason,
+                    note=record.history[-1].note,
+                )
+        if step.changed:
+            await self._platform.store.journal.save_commands(step.changed)
+        if step.reconciliation_changed and core.reconciliation is not None:
+            view = core.reconciliation.view
+            board.reconciled(view)
+            await self._platform.store.journal.save_reconciliation(
+                view.record_id, view.site_id, view.started_at, msgspec.json.encode(view)
+            )
+
+    def _exchange(self, core: SiteCore, step: Step) -> Coroutine[Any, Any, None] | None:
+        if step.orders.send is not None:
+            return self._send(core, step.orders.send)
+        if step.orders.ask is not None:
+            return self._ask(core, step.orders.ask)
+        if step.fetch_state:
+            return self._fetch_state(core)
+        return None
+
+    async def _send(self, core: SiteCore, command: CommandBase) -> None:
+        command_id = command.command_id
+        assert command_id is not None
+        try:
+            ack = await self._amperio.dispatch(command)
+        except PeerBusy as error:
+            now, jitter = self._clock.now(), self._jitter.random()
+            core.on_busy(now, command_id, str(error), retry_after_s=_retry_after_s(error), jitter=jitter)
+        except PeerDown as error:
+            core.on_send_failed(self._clock.now(), command_id, jitter=self._jitter.random())
+            log.info("command_unanswered", site_id=core.site_id, command_id=command_id, error=str(error))
+        except Refused as error:
+            core.on_refused(self._clock.now(), command_id, str(error.facts.get("code") or error.code), error.sentence)
+        else:
+            if ack.command_id != command_id:
+                log.error("ack_of_another_command", site_id=core.site_id, command_id=command_id, got=ack.command_id)
+                core.on_send_failed(self._clock.now(), command_id)
+                return
+            core.on_ack(self._clock.now(), ack)
+
+    async def _ask(self, core: SiteCore, command_id: str) -> None:
+        try:
+            record = await self._amperio.ask(command_id)
+        except PeerBusy as error:
+            now, jitter = self._clock.now(), self._jitter.random()
+            core.on_ask_failed(now, command_id, retry_after_s=_retry_after_s(error), jitter=jitter)
+        except SiteError:
+            core.on_ask_failed(self._clock.now(), command_id, jitter=self._jitter.random())
+        else:
+            core.on_told(self._clock.now(), command_id, record)
+
+    async def _fetch_state(self, core: SiteCore) -> None:
+        try:
+            state = await self._amperio.state(core.site_id)
+        except SiteError as error:
+            log.info("state_not_fetched", site_id=core.site_id, error=str(error))
+        else:
+            core.on_state(self._clock.now(), state)
+
+    # ---- planning ---------------------------------------------------------------------------------------------------
+
+    def _watch_prices(self, core: SiteCore, now: Moment) -> None:
+        """New prices are an edge: the end of what is published has moved."""
+        until = self._platform.prices.known_until(now.at)
+        known = self._prices_known_until.get(core.site_id)
+        if known == until:
+            return
+        self._prices_known_until[core.site_id] = until
+        self._board.site(core.site_id).prices = self._platform.prices.published(now.at)
+        if known is not None:
+            core.triggers.ask(Trigger.NEW_PRICES)
+
+    def _want_plan(self, core: SiteCore, trigger: Trigger, now: Moment) -> None:
+        if core.site_id in self._plans_wanted:
+            return
+        self._plans_wanted[core.site_id] = trigger
+        core.triggers.planning(now)
+        self._plan_wanted.set()
+
+    async def planning(self) -> None:
+        """Plan for the sites that want it, one after the other, in the worker process."""
+        while True:
+            await self._plan_wanted.wait()
+            self._plan_wanted.clear()
+            while self._plans_wanted:
+                site_id, trigger = next(iter(self._plans_wanted.items()))
+                started_s = real_now_s()
+                try:
+                    await self._plan(self._platform.cores[site_id], trigger)
+                finally:
+                    self._plans_wanted.pop(site_id, None)
+                busy_s = real_now_s() - started_s
+                await asyncio.sleep(busy_s * (1.0 / PLAN_DUTY_RATIO - 1.0))
+
+    async def _plan(self, core: SiteCore, trigger: Trigger) -> None:
+        now = self._clock.now()
+        board = self._board.site(core.site_id)
+        sample = core.latest
+        assert sample is not None
+        events = await self._platform.store.journal.events(
+            core.site_id, limit=HISTORY_EVENTS, kinds=(EventKind.SESSION_ENDED.value,)
+        )
+        request = plan_request(
+            core.config,
+            sample,
+            self._platform.prices.published(now.at),
+            now=now.at,
+            version=await self._platform.store.master.next_number(f"schedule_{core.site_id}"),
+            recent=board.recent,
+            events=events,
+            observed_since=await self._platform.store.telemetry.first_at(core.site_id),
+            peak_so_far_kw=await self._month_peak_kw(core.site_id, now),
+        )
+        try:
+            planned = await self._job.make(request)
+        except (PlanUnavailable, OutOfBounds) as error:
+            log.warning("plan_failed", site_id=core.site_id, trigger=trigger.value, error=str(error))
+            await self._platform.alerts.raise_alert(
+                "plan_failed", core.site_id, f"no new plan: {error}; the last one stays in force", Severity.WARNING
+            )
+            return
+        made = PlanMade(schedule=planned.schedule, plan=planned.report, trigger=trigger.value)
+        await self._platform.plan_made(made, self._clock.now())
+        await self._platform.alerts.clear("plan_failed", core.site_id)
+        log.info(
+            "plan_made",
+            site_id=core.site_id,
+            version=planned.schedule.version,
+            trigger=trigger.value,
+            method=planned.report.method,
+            solve_s=round(planned.report.solve_s, 4),
+            total_eur=round(planned.report.costs_eur.get("total_eur", 0.0), 3),
+        )
+
+    async def _month_peak_kw(self, site_id: str, now: Moment) -> float:
+        """The highest quarter-hour mean of this month so far, which the demand charge has already paid for."""
+        first = now.at.astimezone(MARKET_ZONE).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        points = await self._platform.store.telemetry.points(site_id, first, now.at, resolution_s=900)
+        return max((each.grid_kw for each in points if each.grid_kw is not None), default=0.0)
+
+    # ---- watching ---------------------------------------------------------------------------------------------------
+
+    async def watching(self) -> None:
+        """Ask the middleware for its health, and raise or clear the alerts that follow from silence."""
+        while True:
+            await self._ask_health()
+            pause_s = max(WATCH_EVERY_S, WATCH_EVERY_REAL_S * self._clock.speed)
+            until_s = self._clock.now().s + (self._watch_backoff.wait_s() or pause_s)
+            while True:
+                await self._tick_alarms(self._clock.now())
+                left_s = until_s - self._clock.now().s
+                if left_s <= 0.0:
+                    break
+                await self._clock.sleep(min(left_s, pause_s))
+
+    async def _ask_health(self) -> None:
+        before = self._board.middleware
+        try:
+            health = await self._amperio.health()
+        except SiteError as error:
+            self._watch_backoff = self._watch_backoff.failed()
+            now = self._clock.now()
+            if before.reachable or before.since is None:
+                log.warning("middleware_lost", error=str(error))
+            since = before.since if not before.reachable and before.since is not None else now.at
+            self._board.middleware = MiddlewareView(
+                reachable=False, since=since, health=None, last_error=str(error)[:300], checked_at=now.at
+            )
+            for core in self._platform.cores.values():
+                core.on_link(now, up=False)
+            return
+        self._watch_backoff = self._watch_backoff.cleared()
+        now = self._clock.now()
+        if not before.reachable:
+            log.info("middleware_back" if before.since is not None else "middleware_found", health=health.status)
+        self._board.middleware = MiddlewareView(
+            reachable=True,
+            since=before.since if before.reachable else now.at,
+            health=health.status,
+            last_error=None,
+            checked_at=now.at,
+        )
+        for core in self._platform.cores.values():
+            core.on_link(now, up=True)
+
+    async def _tick_alarms(self, now: Moment) -> None:
+        alerts, view = self._platform.alerts, self._board.middleware
+        silent = not view.reachable and view.checked_at is not None
+        turn = self._alarm("middleware_silent", None).tick(now, failing=silent)
+        text = f"Amperio does not answer: {view.last_error or 'no answer'}; commands wait, the site runs on its own"
+        await alerts.turn(turn, "middleware_silent", None, text)
+        for site_id in self._platform.cores:
+            board = self._board.site(site_id)
+            latest = board.latest.sample.timestamp if board.latest else None
+            age_s = (now.at - latest).total_seconds() if latest is not None else float("inf")
+            turn = self._alarm("telemetry_silent", site_id).tick(now, failing=age_s > SILENT_AFTER_S)
+            seen = f"for {age_s:.0f} s" if latest is not None else "since the platform was started"
+            await alerts.turn(turn, "telemetry_silent", site_id, f"no live sample of {site_id} {seen}")
+
+    def _alarm(self, code: str, site_id: str | None) -> Alarm:
+        key = f"{code}/{site_id}"
+        if key not in self._alarms:
+            self._alarms[key] = self._platform.alerts.alarm(code, site_id)
+        return self._alarms[key]
+
+    # ---- housekeeping -----------------------------------------------------------------------------------------------
+
+    async def housekeeping(self) -> None:
+        """Retention: single samples for a month, minute means for a year, quarter hours for ever."""
+        while True:
+            now = self._clock.now().at
+            try:
+                await self._platform.store.telemetry.forget(now - self._platform.raw_kept)
+                await self._platform.store.telemetry.forget(now - self._platform.raw_kept * 12, resolution_s=60)
+                await self._platform.store.journal.forget(now - self._platform.raw_kept * 12)
+            except StoreFailed as error:
+                log.warning("housekeeping_failed", error=str(error))
+            await self._clock.sleep(HOUSEKEEPING_EVERY_S)
+
+
+def _retry_after_s(error: SiteError) -> float:
+    given = error.facts.get("retry_after_s")
+    return float(given) if isinstance(given, int | float) else 0.0

@@ -93,9 +93,10 @@ class Director:
 
     def _play_timeline(self, now: Moment, post: ChargePost) -> None:
         while self._timeline and now.s - self._start_s >= self._timeline[0].at_s:
-            self._perform(self._timeline.popleft(), now, post)
+            self.perform(self._timeline.popleft(), now, post)
 
-    def _perform(self, event: Event, now: Moment, post: ChargePost) -> None:
+    def perform(self, event: Event, now: Moment, post: ChargePost) -> None:
+        """Let one event happen now, whatever its `at_s` says."""
         if isinstance(event, EvArrives):
             self.arrive(now, event)
         elif isinstance(event, EvLeaves):

@@ -1,0 +1,50 @@
+"""What a station remembers on disk: charge, counters and plugged cars; a killed process is a rebooted station."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from emulator.device.chargepost import Memory
+from shared.errors import BadInput, StoreFailed
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """A memory and when it was true."""
+
+    at: datetime
+    memory: Memory
+
+
+def as_of(saved: Saved, now: datetime) -> Saved:
+    """What still holds at `now`: cars have had that much less time left; a memory from the future has no cars."""
+    passed_s = (now - saved.at).total_seconds()
+    plugged = saved.memory.plugged if passed_s >= 0.0 else ()
+    plugged = tuple(replace(each, leaves_in_s=each.leaves_in_s - passed_s) for each in plugged)
+    return Saved(at=min(saved.at, now), memory=replace(saved.memory, plugged=plugged))
+
+
+class MemoryFile:
+    """One small file, replaced whole; a reader finds either the old or the new one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._draft = path.with_suffix(".draft")
+
+    def load(self) -> Saved | None:
+        """The last memory, if there is one; `BadInput` if the file is no memory."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Saved)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise BadInput(f"{self._path} is no memory of a station ({error}); move it away to start afresh") from error
+
+    def save(self, at: datetime, memory: Memory) -> None:
+        try:
+            self._draft.write_bytes(msgspec.json.encode(Saved(at=at, memory=memory)))
+            self._draft.replace(self._path)
+        except OSError as error:
+            raise StoreFailed(f"cannot write {self._path}: {error.strerror}", path=str(self._path)) from error

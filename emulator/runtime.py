@@ -1,0 +1,89 @@
+"""The loop: one physics second for every second of the clock, and what the stations remember on disk."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from emulator.memory import MemoryFile
+from emulator.server import Server
+from emulator.station import Station
+from shared.clock import Clock
+from shared.errors import StoreFailed
+from shared.moment import Moment
+
+log = structlog.get_logger()
+STEPS_BETWEEN_BREATHS = 30
+MOST_SAVED_EACH_STEP = 4
+SAVE_EVERY_STEPS = 10
+
+
+class Unit:
+    """A station with its server and its file."""
+
+    def __init__(self, name: str, station: Station, server: Server, memory: MemoryFile | None) -> None:
+        self.name = name
+        self.station = station
+        self.server = server
+        self.memory = memory
+        self.told_seq = 0
+
+
+class Runtime:
+    """Steps all stations. A clock that runs ahead (a sleep, a busy machine) is caught up with, second by second."""
+
+    def __init__(self, clock: Clock, units: Sequence[Unit]) -> None:
+        self._clock = clock
+        self._units = units
+        self._save_failed = False
+        self.steps = 0
+        self.behind_s = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled; remembers once more on the way out."""
+        due_s = float(int(self._clock.now().s) + 1)
+        try:
+            while True:
+                await self._clock.sleep_until(due_s)
+                now = self._clock.now()
+                self.behind_s = max(0.0, now.s - due_s)
+                while due_s <= now.s:
+                    self._step(now.later(due_s - now.s))
+                    due_s += 1.0
+                    if self.steps % STEPS_BETWEEN_BREATHS == 0:
+                        await asyncio.sleep(0)
+        finally:
+            for unit in self._units:
+                self._save(unit)
+
+    def _step(self, moment: Moment) -> None:
+        self.steps += 1
+        save = len(self._units) <= MOST_SAVED_EACH_STEP or self.steps % SAVE_EVERY_STEPS == 0
+        for unit in self._units:
+            silent = unit.station.post.silent
+            unit.station.step(moment)
+            if unit.station.post.silent and not silent:
+                unit.server.drop_all()
+            self._tell(unit)
+            if save:
+                self._save(unit)
+
+    def _tell(self, unit: Unit) -> None:
+        for note in unit.station.post.truth.notes_after(unit.told_seq):
+            level = log.debug if note.kind == "write" else log.info
+            level(f"{note.kind}_noted", station=unit.name, name=note.name, peer=note.peer, old=note.old, new=note.new)
+            unit.told_seq = note.seq
+
+    def _save(self, unit: Unit) -> None:
+        if unit.memory is None:
+            return
+        try:
+            unit.memory.save(unit.station.post.now.at, unit.station.post.memory())
+        except StoreFailed as error:
+            if not self._save_failed:
+                log.critical("memory_lost", station=unit.name, error=str(error))
+            self._save_failed = True
+        else:
+            if self._save_failed:
+                log.info("memory_back", station=unit.name)
+            self._save_failed = False

@@ -1,0 +1,146 @@
+"""The Modbus/TCP server: pymodbus's transport and server, its request handler tightened to the rules of the wire.
+
+pymodbus 3.16.1 answers only the first of several pipelined requests, waits for frames of 65 kB, knows no limit for
+connections or idle time, and serves function codes that a ChargePost does not have. The handler below reads frames
+itself: every request of a segment is answered, in order; a header that cannot be right closes its connection, and
+only that one. Reads are served from the bytes that were packed for this physics second.
+"""
+
+import asyncio
+import socket
+import ssl
+import struct
+from functools import partial
+
+from pymodbus.server import ModbusTcpServer
+from pymodbus.server.requesthandler import ServerRequestHandler
+from pymodbus.simulator import DataType, SimData, SimDevice
+from pymodbus.transport import ModbusProtocol
+
+from emulator.station import Station
+from shared.clock import Clock
+
+HEADER = struct.Struct(">HHHB")
+LENGTH_LEAST, LENGTH_MOST = 2, 254
+MOST_CONNECTIONS = 8
+IDLE_S = 30.0
+
+
+class Handler(ServerRequestHandler):
+    """One connection."""
+
+    def __init__(self, owner: "Server") -> None:
+        super().__init__(owner, None, None, None)  # type: ignore[no-untyped-call]  # pymodbus
+        self._owner = owner
+        self._rest = b""
+        self._heard_s = 0.0
+        self._idle: asyncio.TimerHandle | None = None
+        self.peer = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.peer = f"{name[0]}:{name[1]}" if name else "local"
+        self._heard_s = self.loop.time()
+        if not self._owner.welcomes(self):
+            self.abort()
+            return
+        self._idle = self.loop.call_later(self._owner.idle_s, self._end_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_s = self.loop.time()
+        if self._rest:
+            data = self._rest + data
+        at, size = 0, len(data)
+        replies: list[bytes] = []
+        owner = self._owner
+        while size - at >= HEADER.size:
+            transaction, protocol, length, unit = HEADER.unpack_from(data, at)
+            if protocol or not LENGTH_LEAST <= length <= LENGTH_MOST:
+                self._flush(replies)
+                self.close()
+                return
+            end = at + 6 + length
+            if end > size:
+                break
+            pdu = data[at + HEADER.size : end]
+            at = end
+            reply = owner.answer(unit, pdu, self.peer)
+            if not reply:
+                self.abort()
+                return
+            replies.append(HEADER.pack(transaction, 0, len(reply) + 1, unit) + reply)
+        self._rest = data[at:] if at else data
+        self._flush(replies)
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        transport = self.transport
+        self.close()
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+    def _flush(self, replies: list[bytes]) -> None:
+        if replies and isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.write(replies[0] if len(replies) == 1 else b"".join(replies))
+
+    def _end_if_idle(self) -> None:
+        idle_s = self.loop.time() - self._heard_s
+        if idle_s >= self._owner.idle_s:
+            self.close()
+        else:
+            self._idle = self.loop.call_later(self._owner.idle_s - idle_s, self._end_if_idle)
+
+
+class Server(ModbusTcpServer):
+    """One station on one bound socket; call inside a running loop, then `start`."""
+
+    def __init__(
+        self,
+        station: Station,
+        clock: Clock,
+        bound: socket.socket,
+        *,
+        most_connections: int = MOST_CONNECTIONS,
+        idle_s: float = IDLE_S,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        unused = SimDevice(1, simdata=[SimData(0, datatype=DataType.REGISTERS)])
+        super().__init__(unused, address=bound.getsockname()[:2])
+        self.station = station
+        self.clock = clock
+        self.most_connections = most_connections
+        self.idle_s = idle_s
+        self.port: int = bound.getsockname()[1]
+        self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=bound, ssl=tls)
+
+    def callback_new_connection(self) -> ModbusProtocol:
+        return Handler(self)
+
+    async def start(self) -> None:
+        """Listen; returns at once."""
+        await self.serve_forever(background=True)
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        await self.shutdown()  # type: ignore[no-untyped-call]  # pymodbus
+
+    def welcomes(self, newcomer: Handler) -> bool:
+        """Whether another connection may stay; the newcomer is already counted."""
+        del newcomer
+        return len(self.active_connections) <= self.most_connections and not self.station.post.silent
+
+    def answer(self, unit: int, pdu: bytes, peer: str) -> bytes:
+        """The reply PDU, or nothing from a station that is silent."""
+        return self.station.request(self.clock.now(), unit, pdu, peer=peer)
+
+    def drop_all(self) -> None:
+        """Reset every connection, as a rebooting station does."""
+        for connection in list(self.active_connections.values()):
+            if isinstance(connection, Handler):
+                connection.abort()

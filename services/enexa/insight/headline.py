@@ -1,7 +1,7 @@
 """The one sentence that says what the site does now, for whoever has five seconds."""
 
 from services.enexa.insight.balance import ev_kw, grid_kw
-from shared.contract.telemetry import Mode, Telemetry
+from shared.contract.telemetry import LimitedBy, Mode, Telemetry
 
 QUIET_KW = 0.5
 
@@ -51,12 +51,23 @@ def _cars(sample: Telemetry) -> str:
 
 def _battery(sample: Telemetry, reason: str | None) -> str:
     power_kw = sample.battery.power_kw
-    because = f" because {why(reason)}" if reason and reason != "idle" else ""
     if power_kw is None:
         return "the battery's power is unknown."
+    because = _because(sample, power_kw, reason)
     if power_kw > QUIET_KW:
         return f"the battery gives {power_kw:.0f} kW{because}."
     if power_kw < -QUIET_KW:
         return f"the battery takes {-power_kw:.0f} kW{because}."
     imported_kw = grid_kw(sample)
     return "the battery rests." if imported_kw is None else f"the battery rests, the grid gives {imported_kw:.0f} kW."
+
+
+def _because(sample: Telemetry, power_kw: float, reason: str | None) -> str:
+    """The reason, unless the battery does not do what was wished: then what holds it, or nothing."""
+    if LimitedBy.EV_MUST_SERVE in sample.control.limited_by and power_kw > QUIET_KW:
+        return f" because {why('ev_assist')}"
+    wish_kw = sample.control.wish_kw
+    if reason in (None, "idle") or (wish_kw is not None and wish_kw * power_kw < 0):
+        return ""
+    assert reason is not None
+    return f" because {why(reason)}"

@@ -95,12 +95,19 @@ NAVIGATION: tuple[Group, ...] = (
 )
 
 
-def existing(*, operator: bool) -> tuple[Group, ...]:
-    """What the navigation shows: only pages that work, and only those that the reader may open."""
+def existing(*, operator: bool, without: frozenset[str] = frozenset()) -> tuple[Group, ...]:
+    """What the navigation shows: only pages that work, and only those that the reader may open.
+
+    `without` are keys of pages whose source is not part of this installation.
+    """
     groups = (
         Group(
             title=group.title,
-            pages=tuple(each for each in group.pages if each.exists and (operator or not each.operator_only)),
+            pages=tuple(
+                each
+                for each in group.pages
+                if each.exists and each.key not in without and (operator or not each.operator_only)
+            ),
         )
         for group in NAVIGATION
     )

@@ -32,6 +32,7 @@ class Renderer:
         self._environment.globals["missing_pages"] = navigation.missing
         self._environment.filters["why"] = why
         self._environment.filters["words"] = words
+        self._environment.filters["cost_words"] = cost_words
 
     def render(self, template: str, form: Format, **context: Any) -> str:
         return self._environment.get_template(template).render(**_writers(form), form=form.value, **context)
@@ -55,3 +56,20 @@ def _writers(form: Format) -> dict[str, Callable[..., str | Markup]]:
 def words(code: str) -> str:
     """A code as words: `set_battery_power` reads Set battery power."""
     return code.replace("_", " ").capitalize()
+
+
+COSTS = {
+    "energy_eur": "Energy",
+    "fees_eur": "Fees and taxes",
+    "export_eur": "Export",
+    "wear_eur": "Battery wear",
+    "demand_charge_eur": "Demand charge",
+    "unserved_eur": "Energy that cars do not get, priced",
+    "end_value_eur": "Worth of the energy left",
+    "total_eur": "Total",
+}
+
+
+def cost_words(kind: str) -> str:
+    """A kind of cost as the plan names it, with or without its unit."""
+    return COSTS.get(kind, COSTS.get(f"{kind}_eur", words(kind.removesuffix("_eur"))))

@@ -7,6 +7,7 @@ from litestar.response import Response
 from services.enexa.web import navigation
 from services.enexa.web.assets import Assets
 from services.enexa.web.deps import Deps
+from services.enexa.web.documents import not_modelled_path
 from services.enexa.web.guard import HEADERS, Asked, format_of, session_of, theme_of
 from services.enexa.web.live import Live
 from services.enexa.web.render import Renderer
@@ -39,7 +40,7 @@ class Shell:
             format_of(request),
             theme=theme_of(request),
             session=session,
-            nav=navigation.existing(operator=session.is_operator) if session else (),
+            nav=navigation.existing(operator=session.is_operator, without=self._absent()) if session else (),
             active=key,
             site_id=site_id or self.first_site(session),
             sites=self.sites(session),
@@ -48,6 +49,9 @@ class Shell:
             **context,
         )
         return Response(html, status_code=status, media_type="text/html", headers=HEADERS)
+
+    def _absent(self) -> frozenset[str]:
+        return frozenset() if not_modelled_path().is_file() else frozenset({"not_modelled"})
 
     def sites(self, session: Session | None) -> list[tuple[str, str]]:
         """Id and name of the sites that this person may see."""

@@ -1,5 +1,6 @@
 """A stack in containers: Compose does the supervising, this file only hands it the options."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,17 +10,22 @@ from pathlib import Path
 import msgspec
 
 from services.stack.credentials import open_to_containers
-from services.stack.options import Ports
 from services.stack.places import ROOT, Places
 from services.stack.programs import clock_settings, input_settings, prefixed
 from services.stack.record import Record, save
-from shared.errors import BadInput, Unreachable
+from shared.errors import Unreachable
 
-PROJECT = "charging-twins"
 ENGINE_ANSWERS_WITHIN_S = 10
 BUILD_WITHIN_S = 1200
 INSIDE = Path("/inputs")
 """Where a file of this machine appears in a container."""
+
+
+def project(places: Places) -> str:
+    """Compose's name for this stack; another directory is another stack."""
+    if places.directory == ROOT / ".stack":
+        return "charging-twins"
+    return f"charging-twins-{hashlib.sha256(bytes(places.directory)).hexdigest()[:8]}"
 
 
 def engine_answers() -> bool:
@@ -34,8 +40,6 @@ def engine_answers() -> bool:
 
 def start(record: Record, places: Places) -> None:
     """Build the image and return once all three services are healthy; raises Unreachable with Compose's last words."""
-    if record.options.ports != Ports():
-        raise BadInput("containers keep the default ports: use ENGINE=native to move them")
     open_to_containers(places)
     save(record, places.record)
     _write_override(record, places)
@@ -98,7 +102,7 @@ def _compose(
 ) -> "subprocess.CompletedProcess[str]":
     override = places.run / "compose.json"
     files = ["--file", str(ROOT / "compose.yaml"), *(["--file", str(override)] if override.exists() else [])]
-    command = ["docker", "compose", "--project-name", PROJECT, *files, *words]
+    command = ["docker", "compose", "--project-name", project(places), *files, *words]
     return _run(command, capture=capture, timeout_s=timeout_s, STACK_DIR=str(places.directory))
 
 

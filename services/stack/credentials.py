@@ -19,6 +19,10 @@ CLIENTS_OF_AMPERIO = {"enexa": ("enexa_at_amperio", "platform")}
 PEOPLE = {"operator": ("operator", "operator"), "viewer": ("viewer", "viewer")}
 
 
+DATABASE_KEY = "postgres"
+"""For the database of Compose's profile of that name."""
+
+
 class Client(Struct, frozen=True, kw_only=True):
     """One who may log in; the service keeps only the digest of the secret (256 random bits need no slow hash)."""
 
@@ -40,6 +44,7 @@ def make_credentials(places: Places) -> bool:
             for client, (file, scope) in known.items()
         ]
         _write(places.secrets / f"{name}_clients.json", msgspec.json.format(msgspec.json.encode(listed)))
+    _secret(places.secrets / DATABASE_KEY)
     return made
 
 

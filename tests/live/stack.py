@@ -53,6 +53,7 @@ class Stack:
     def __init__(self, directory: Path, ports: Ports) -> None:
         self.places = Places(directory)
         self.ports = ports
+        self.timeout_s = COMMAND_TIMEOUT_S
         self._token: str | None = None
 
     def make(self, target: str, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -65,7 +66,7 @@ class Stack:
             check=False,
             capture_output=True,
             text=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=self.timeout_s,
         )
 
     def environment(self) -> dict[str, str]:

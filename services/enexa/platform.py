@@ -5,12 +5,13 @@ it lives on one event loop.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from services.enexa.acceptance import NEWEST, refusal_of
 from services.enexa.alerts import AlertBook
 from services.enexa.dispatching.core import SiteCore
 from services.enexa.dispatching.triggers import Trigger
@@ -29,9 +30,6 @@ from shared.contract.telemetry import Gap, Rejected, Telemetry
 from shared.errors import Conflict, NotFound, SiteError, UnknownController, UnknownSite
 from shared.moment import Moment
 
-OLDEST = timedelta(days=31)
-NEWEST = timedelta(minutes=5)
-FAR_AHEAD = 1_000_000_000
 RECENT = timedelta(minutes=30)
 UNFINISHED = (
     CommandStatus.PLANNED,
@@ -269,21 +267,3 @@ class Platform:
                 board.saw(sample, latest[1])
             board.saw(*latest)
             core.latest = latest[0]
-
-
-def refusal_of(sample: Telemetry, site_id: str, epoch: str, now: Moment) -> str | None:
-    """Why a record of a batch cannot be taken; None where it can."""
-    if sample.site_id != site_id or sample.stream_epoch not in (None, epoch):
-        return "wrong_stream"
-    if sample.sequence is None:
-        return "no_sequence"
-    return time_refusal(sample.timestamp, now)
-
-
-def time_refusal(at: datetime, now: Moment) -> str | None:
-    """Why a timestamp cannot be taken: more than 31 days old, or more than five minutes ahead."""
-    if at < now.at - OLDEST:
-        return "too_old"
-    if at > now.at + NEWEST:
-        return "in_the_future"
-    return None

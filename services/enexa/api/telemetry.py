@@ -1,6 +1,7 @@
 """Telemetry: one sample each second, and batches after an outage."""
 
-from services.enexa.platform import FAR_AHEAD, Platform, time_refusal
+from services.enexa.acceptance import FAR_AHEAD, time_refusal
+from services.enexa.platform import Platform
 from shared.contract.operations import POST_TELEMETRY, POST_TELEMETRY_BATCH
 from shared.contract.telemetry import Telemetry, TelemetryAck, TelemetryBatch, TelemetryBatchAck
 from shared.errors import InvalidMessage, OutOfBounds

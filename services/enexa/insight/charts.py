@@ -93,7 +93,9 @@ def measured(
     size = max(1, -(-len(points) // points_max))
     runs = list(_runs(points, step_s))
     groups = [group for run in runs for group in (*_groups(run, size), None)]
-    at_s = tuple(_middle_s(group, step_s) if group else _after_s(groups, index) for index, group in enumerate(groups))
+    at_s = tuple(
+        _middle_s(group, step_s) if group else _after_s(groups, index, step_s) for index, group in enumerate(groups)
+    )
     columns = {name: tuple(_mean(group, name) if group else None for group in groups) for name in MEASURED}
     gaps = _gaps(runs, declared, start, until, step_s)
     lost_s = sum(gap.until_s - gap.from_s for gap in gaps)
@@ -149,11 +151,11 @@ def _middle_s(group: list[Point], step_s: float) -> int:
     return _s(group[0].at) + int(span_s / 2)
 
 
-def _after_s(groups: list[list[Point] | None], index: int) -> int:
-    """The break stands one second after the last point before it."""
+def _after_s(groups: list[list[Point] | None], index: int, step_s: float) -> int:
+    """The break stands one second after the mean before it."""
     before = groups[index - 1]
     assert before is not None, "a break follows a point"
-    return _s(before[-1].at) + 1
+    return _middle_s(before, step_s) + 1
 
 
 def _s(at: datetime) -> int:

@@ -1,0 +1,1 @@
+"""Tests of the dashboards' shell: sessions, formats, forms, pages."""

@@ -83,6 +83,7 @@ class Dispatcher:
         self._next_try_s = float("-inf")
         self._under_way: str | None = None
         self._last: _LastSetpoint | None = None
+        self._left_s = float("-inf")
         self._limits: Limits | None = None
 
     @property
@@ -182,7 +183,7 @@ class Dispatcher:
         moved = abs(intent.setpoint_kw - last.power_kw) >= DEADBAND_KW
         # Rest must be real rest: 1 kW of charging is not "close enough" to none.
         stops = (intent.setpoint_kw == 0.0) != (last.power_kw == 0.0)
-        return (moved or stops) and age_s >= SPACING_S
+        return (moved or stops) and min(age_s, now.s - self._left_s) >= SPACING_S
 
     def _plan_setpoint(self, now: Moment, intent: Intent, schedule_version: int | None) -> CommandRecord:
         assert intent.setpoint_kw is not None
@@ -252,6 +253,8 @@ class Dispatcher:
             seq=self._seq,
         )
         assert leaving.command_id is not None
+        if isinstance(leaving, SetBatteryPower):
+            self._left_s = now.s
         self._ledger.rewrite(leaving)
         self._ledger.tell(now, leaving.command_id, News.SEND)
         self._under_way = leaving.command_id

@@ -126,8 +126,8 @@ class Ledger:
         command: CommandBase,
         *,
         reason: str,
-        schedule_version: int | None,
-        slot_start: datetime | None,
+        schedule_version: int | None = None,
+        slot_start: datetime | None = None,
     ) -> CommandRecord:
         """Open the record of a new command."""
         assert command.command_id is not None

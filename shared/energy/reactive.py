@@ -16,7 +16,6 @@ def derated_kw(max_kw: float, energy_kwh: float, derating_floor_kwh: float, dera
 
 
 def reactive_kw(
-    *,
     ev_kw: float,
     load_kw: float,
     pv_kw: float,

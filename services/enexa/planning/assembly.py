@@ -1,12 +1,15 @@
 """From the facts of a request to a problem on the slot grid: forecasts drawn, prices completed, energy valued."""
 
 from calendar import monthrange
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
+from services.enexa.market.tariffs import Tariff
 from services.enexa.planning.forecast import Floats, clear_sky_pv_kw, estimate_prices, learn_arrivals, sample_ev_kw
-from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Scenario
+from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Plant, Scenario
+from services.enexa.planning.tuning import Tuning
 from shared.energy.slots import MARKET_ZONE, SLOT_S, local_day, slot_starts
 from shared.errors import InputsStale, OutOfBounds
 
@@ -47,7 +50,7 @@ def assemble(request: PlanRequest) -> PlanProblem:
         reserve_need_kwh=_reserve_need_kwh(request, shares, caps_kw, first_slot_s),
         peak_so_far_kw=request.peak_so_far_kw,
         peak_eur_per_kw=peak_eur_per_kw(request),
-        end_value_eur_per_kwh=end_value_eur_per_kwh(request, prices),
+        end_value_eur_per_kwh=end_value_eur_per_kwh(plant, request.tariff, tuning, prices),
     )
 
 
@@ -81,14 +84,13 @@ def gap_limit_kw(request: PlanRequest, caps_kw: tuple[float, ...]) -> tuple[floa
     return tuple(kw / (1 + request.ev_loss_ratio) for kw in spare_kw)
 
 
-def end_value_eur_per_kwh(request: PlanRequest, prices: tuple[float, ...]) -> float:
-    """What a kWh left in the cells is worth: what it costs to charge it in a cheap hour of the days ahead."""
-    if not request.plant.strings:
+def end_value_eur_per_kwh(plant: Plant, tariff: Tariff, tuning: Tuning, prices: Sequence[float]) -> float:
+    """What a kWh left in the cells is worth: what it costs to charge it in a cheap hour of the last day planned."""
+    if not plant.strings:
         return 0.0
-    string = request.plant.strings[0]
-    cheap = float(np.quantile(prices[-96:], request.tuning.end_value_quantile_ratio))
-    buy = request.tariff.import_eur_per_kwh(cheap)
-    return max(buy + request.tariff.wear_eur_per_kwh, 0.0) / string.charge_efficiency_ratio
+    cheap = float(np.quantile(prices[-96:], tuning.end_value_quantile_ratio))
+    buy = tariff.import_eur_per_kwh(cheap)
+    return max(buy + tariff.wear_eur_per_kwh, 0.0) / plant.strings[0].charge_efficiency_ratio
 
 
 def peak_eur_per_kw(request: PlanRequest) -> float:
@@ -172,7 +174,20 @@ def _scenarios(shares: Floats, count: int) -> tuple[Scenario, ...]:
 
 
 def _outcomes(shares: Floats) -> tuple[Outcome, ...]:
-    """Per slot a handful of outcomes with probabilities: nobody there, and the rest by energy in equal groups."""
+    table = outcome_table(shares)
+    return tuple(
+        Outcome(
+            probability=tuple(table[0, index].tolist()),
+            high_share=tuple(table[1, index].tolist()),
+            high_kw=tuple(table[2, index].tolist()),
+            low_kw=tuple(table[3, index].tolist()),
+        )
+        for index in range(OUTCOMES)
+    )
+
+
+def outcome_table(shares: Floats) -> Floats:
+    """[probability, high share, high kW, low kW] x outcome x slot: nobody there, the rest by energy in equal groups."""
     _, samples, slots = shares.shape
     table = np.zeros((4, OUTCOMES, slots))
     energy = shares[0] * shares[1] + (1 - shares[0]) * shares[2]
@@ -183,15 +198,7 @@ def _outcomes(shares: Floats) -> tuple[Outcome, ...]:
         for index, group in enumerate(np.array_split(busy, OUTCOMES - 1), start=1):
             if len(group):
                 table[:, index, slot] = _mean_of_group(shares[:, group, slot], len(group) / samples)
-    return tuple(
-        Outcome(
-            probability=tuple(table[0, index].tolist()),
-            high_share=tuple(table[1, index].tolist()),
-            high_kw=tuple(table[2, index].tolist()),
-            low_kw=tuple(table[3, index].tolist()),
-        )
-        for index in range(OUTCOMES)
-    )
+    return table
 
 
 def _mean_of_group(group: Floats, probability: float) -> tuple[float, float, float, float]:

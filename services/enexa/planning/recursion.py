@@ -60,33 +60,39 @@ def substep_pieces(
     """
     charge_eff, discharge_eff, wear = battery[CHARGE_EFFICIENCY], battery[DISCHARGE_EFFICIENCY], battery[WEAR]
     load_kw = (1.0 + battery[EV_LOSS]) * ev_kw + own_kw
-    used_pv_kw = pv_kw if buy >= 0.0 else 0.0
+    # Where an imported kWh earns money the sun comes last: it only serves what the grid cannot.
+    sun_last_kw = pv_kw if buy < 0.0 else 0.0
+    used_pv_kw = pv_kw - sun_last_kw
     net_kw = max(load_kw - used_pv_kw, 0.0)
     surplus_kw = max(used_pv_kw - load_kw, 0.0)
     export_room_kw = 0.0 if math.isnan(sell) else battery[EXPORT_LIMIT]
-    gap_kw = max(net_kw - cap_kw, 0.0)
+    from_sun_kw = min(max(net_kw - cap_kw, 0.0), sun_last_kw)
+    gap_kw = max(net_kw - cap_kw - sun_last_kw, 0.0)
     unserved = max(battery[UNSERVED] / (1.0 + battery[EV_LOSS]), buy)
 
     exported_kw = min(surplus_kw, export_room_kw)
     curtailed_kw = surplus_kw - exported_kw
-    cost = (buy * (net_kw - gap_kw) + unserved * gap_kw) * hours
+    cost = (buy * (net_kw - gap_kw - from_sun_kw) + unserved * gap_kw) * hours
     if exported_kw > 0.0:
         cost -= sell * exported_kw * hours
 
     assist_kw = min(battery[MAX_DISCHARGE], net_kw if battery[OFFSETS] > 0.0 else min(ev_kw, net_kw))
     forced_kw = min(gap_kw, assist_kw)
-    saving_kw = assist_kw - forced_kw
+    for_sun_kw = min(assist_kw - forced_kw, from_sun_kw)
+    saving_kw = assist_kw - forced_kw - for_sun_kw
     out = hours / discharge_eff
     count = add_piece(lengths, slopes, count, forced_kw * out, -(unserved - wear) * discharge_eff)
+    count = add_piece(lengths, slopes, count, for_sun_kw * out, wear * discharge_eff)
     count = add_piece(lengths, slopes, count, saving_kw * out, -(buy - wear) * discharge_eff)
     if export_room_kw > exported_kw:
         sold_kw = min(battery[MAX_DISCHARGE] - assist_kw, export_room_kw - exported_kw)
         count = add_piece(lengths, slopes, count, sold_kw * out, -(sell - wear) * discharge_eff)
 
+    room_kw = max(min(cap_kw, gate_kw) - net_kw, 0.0) if gap_kw == 0.0 else 0.0
     free_kw = min(battery[MAX_CHARGE], curtailed_kw)
     forgone_kw = min(battery[MAX_CHARGE] - free_kw, exported_kw)
-    room_kw = max(min(cap_kw, gate_kw) - net_kw, 0.0) if gap_kw == 0.0 else 0.0
     bought_kw = min(battery[MAX_CHARGE] - free_kw - forgone_kw, room_kw)
+    free_kw += min(battery[MAX_CHARGE] - free_kw - forgone_kw - bought_kw, sun_last_kw - from_sun_kw)
     into = hours * charge_eff
     count = add_piece(lengths, slopes, count, free_kw * into, -wear / charge_eff)
     cost += wear * free_kw * hours

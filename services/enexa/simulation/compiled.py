@@ -1,0 +1,53 @@
+"""The same source, compiled: numba turns the plain functions of plant and recursion into machine code on first use.
+
+Only simulations import this; a server process never loads numba. Without numba everything runs as plain Python.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from services.enexa.planning import recursion
+from services.enexa.simulation import plant
+from shared.energy import reactive
+
+HELPERS: tuple[Callable[..., Any], ...] = (
+    recursion.add_piece,
+    recursion.substep_pieces,
+    recursion.convolve_into,
+    reactive.derated_kw,
+    reactive.reactive_kw,
+    plant.levels_kw,
+)
+
+
+@lru_cache(maxsize=1)
+def fast_backward() -> Callable[..., None]:
+    """`recursion.backward`, compiled."""
+    return _compile(recursion.backward)
+
+
+@lru_cache(maxsize=1)
+def fast_run_steps() -> Callable[..., None]:
+    """`plant.run_steps`, compiled."""
+    return _compile(plant.run_steps)
+
+
+def _compile(function: Callable[..., None]) -> Callable[..., None]:
+    import numba  # noqa: PLC0415  takes half a second and 100 MB: only who simulates pays
+    from numba.extending import register_jitable  # noqa: PLC0415  as above
+
+    _register(register_jitable)
+    compiled: Callable[..., None] = numba.njit(cache=True)(function)
+    return compiled
+
+
+_REGISTERED: list[bool] = []
+
+
+def _register(register_jitable: Callable[[Callable[..., Any]], Any]) -> None:
+    """Make the helpers callable from compiled code; once per process."""
+    if not _REGISTERED:
+        for helper in HELPERS:
+            register_jitable(helper)
+        _REGISTERED.append(True)

@@ -98,6 +98,16 @@ class SiteAgent:
         return self.mode is Mode.RESYNC and not self.desk.fresh_plan
 
     @property
+    def controlled(self) -> bool:
+        """Whether the last image showed a station that obeys."""
+        return self.image is not None and self.image.controlled
+
+    @property
+    def heartbeat_withheld(self) -> tuple[Duty, ...]:
+        """Who keeps the heartbeat from being earned."""
+        return self._withheld
+
+    @property
     def pending_count(self) -> int:
         return len(self.desk.waiting())
 
@@ -122,6 +132,10 @@ class SiteAgent:
         if command.site_id != self.site_id:
             raise NotNow("the command is for another site")
         return self.ledger.open(now, command)
+
+    def event(self, now: Moment, kind: EventKind, text: str, severity: Severity = Severity.INFO) -> Event:
+        """An event that the shell saw: the link, the store."""
+        return self._edges.event(now, kind, text, severity)
 
     # ---- one cycle ---------------------------------------------------------------------------------------------------
 

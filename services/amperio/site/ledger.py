@@ -123,6 +123,11 @@ class Ledger:
         self._entries = {entry.command_id: entry for entry in sorted(entries, key=lambda each: each.arrival)}
         self._arrivals = max((entry.arrival for entry in self._entries.values()), default=0)
         self._changed: dict[str, Entry] = {}
+        for entry in self._entries.values():
+            # The ledger is durable before a command acts; what was kept beside it may be a cycle older.
+            fence = self.fences.get(group_of(entry.command))
+            if fence is None or not fence.beyond(entry.command):
+                self._raise_fence(entry.command)
 
     def find(self, command_id: str) -> Entry | None:
         return self._entries.get(command_id)
@@ -179,8 +184,7 @@ class Ledger:
                 reason=command.reason,
             ),
         )
-        self.fences[group_of(command)] = Fence(timestamp=command.timestamp, epoch=command.epoch, seq=command.seq)
-        self.highest_epoch = max(self.highest_epoch, command.epoch or 0)
+        self._raise_fence(command)
         self._put(entry)
         return Admission(entry=entry)
 
@@ -238,6 +242,10 @@ class Ledger:
         changed = tuple(self._changed.values())
         self._changed.clear()
         return changed
+
+    def _raise_fence(self, command: DispatchCommand) -> None:
+        self.fences[group_of(command)] = Fence(timestamp=command.timestamp, epoch=command.epoch, seq=command.seq)
+        self.highest_epoch = max(self.highest_epoch, command.epoch or 0)
 
     def _put(self, entry: Entry) -> Entry:
         self._entries[entry.command_id] = entry

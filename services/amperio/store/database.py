@@ -31,7 +31,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursors (
     site TEXT PRIMARY KEY, stored_through INTEGER NOT NULL DEFAULT 0, events_through INTEGER NOT NULL DEFAULT 0,
-    next_seq INTEGER NOT NULL DEFAULT 1, next_event INTEGER NOT NULL DEFAULT 1
+    next_seq INTEGER NOT NULL DEFAULT 1, next_event INTEGER NOT NULL DEFAULT 1,
+    counted_rows INTEGER NOT NULL DEFAULT 0, counted_seq INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS samples (
     site TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, is_gap INTEGER NOT NULL, body BLOB NOT NULL,
@@ -98,7 +99,9 @@ class Database:
         return 0.0 if since is None else real_now_s() - since
 
     def close(self) -> None:
-        """Finish what waits and close the file."""
+        """Finish what waits and close the file; a second time does nothing."""
+        if not self._thread.is_alive():
+            return
         self._jobs.put(None)
         self._thread.join(timeout=10.0)
 
@@ -108,7 +111,7 @@ class Database:
             return self._checked()
         except (apsw.CorruptError, apsw.NotADBError) as error:
             self.quarantined = _put_aside(self.path)
-            log.error("store_quarantined", file=str(self.quarantined), error=str(error))
+            log.warning("store_quarantined", file=str(self.quarantined), error=str(error))
             return self._checked()
         except apsw.Error as error:
             raise BadInput(f"cannot use the store {self.path}: {error}; check the data directory") from error

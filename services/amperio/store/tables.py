@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import apsw
 import msgspec
@@ -15,15 +16,25 @@ from shared.contract.telemetry import Gap
 from shared.contract.wire import encode
 from shared.rest.audit import GENESIS, AuditLine, chained
 
+Connection = apsw.Connection
 _KEEPSAKE = msgspec.json.Decoder(Keepsake)
 _ENTRY = msgspec.json.Decoder(Entry)
 _EVENT = msgspec.json.Decoder(Event)
 AUDIT_ROWS_MAX = 2_000_000
 
 
+def _first(connection: apsw.Connection, sql: str, *values: apsw.SQLiteValue) -> tuple[Any, ...] | None:
+    return connection.execute(sql, values).fetchone()
+
+
+def _number(connection: apsw.Connection, sql: str, *values: apsw.SQLiteValue) -> int | None:
+    row = _first(connection, sql, *values)
+    return None if row is None or row[0] is None else int(row[0])
+
+
 def stream_epoch(connection: apsw.Connection) -> str:
     """Made with the file; it tells streams apart when a file was lost and numbers begin again."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'stream_epoch'").fetchone()
+    row = _first(connection, "SELECT value FROM meta WHERE key = ?", "stream_epoch")
     if row is not None:
         return str(row[0])
     epoch = secrets.token_hex(8)
@@ -36,20 +47,17 @@ def stream_epoch(connection: apsw.Connection) -> str:
 
 def cursor_of(connection: apsw.Connection, site: str) -> Cursor:
     """Where a site's streams stand; cheap, however many rows wait."""
-    known = connection.execute(
-        "SELECT stored_through, events_through, next_seq, next_event FROM cursors WHERE site = ?", (site,)
-    ).fetchone()
+    known = _first(
+        connection, "SELECT stored_through, events_through, next_seq, next_event FROM cursors WHERE site = ?", site
+    )
     through, events_through, next_seq, next_event = known or (0, 0, 1, 1)
-    oldest = connection.execute("SELECT min(seq) FROM samples WHERE site = ?", (site,)).fetchone()[0]
-    newest = connection.execute(
-        "SELECT seq, at FROM samples WHERE site = ? ORDER BY seq DESC LIMIT 1", (site,)
-    ).fetchone()
-    rows = connection.execute("SELECT count(*) FROM samples WHERE site = ?", (site,)).fetchone()[0]
-    newest_event = connection.execute("SELECT max(seq) FROM events WHERE site = ?", (site,)).fetchone()[0]
+    oldest = _number(connection, "SELECT min(seq) FROM samples WHERE site = ?", site)
+    newest = _first(connection, "SELECT seq, at FROM samples WHERE site = ? ORDER BY seq DESC LIMIT 1", site)
+    newest_event = _number(connection, "SELECT max(seq) FROM events WHERE site = ?", site)
     return Cursor(
         next_seq=max(next_seq, newest[0] + 1 if newest else 1),
         oldest_seq=oldest if oldest is not None else max(next_seq, 1),
-        rows=rows,
+        rows=_rows(connection, site),
         stored_through=through,
         last_at=datetime.fromtimestamp(newest[1], UTC) if newest else None,
         next_event=max(next_event, (newest_event or 0) + 1),
@@ -88,16 +96,16 @@ def confirm(
 
 def forget_rows(connection: apsw.Connection, site: str, through: int, before: datetime) -> tuple[int, int]:
     """Drop confirmed rows older than the rewind window; answers how many, and the oldest number left."""
-    _keep_numbers(connection, site)
+    rows = _keep_numbers(connection, site)
     connection.execute(
         "DELETE FROM samples WHERE site = ? AND seq <= ? AND at < ?", (site, through, before.timestamp())
     )
-    return connection.changes(), _oldest(connection, site)
+    return _went(connection, site, rows)
 
 
 def thin_rows(connection: apsw.Connection, site: str, thinning: Thinning) -> tuple[int, int]:
     """Give up numbers so that the buffer stays bounded; answers how many rows went, and the oldest number left."""
-    _keep_numbers(connection, site)
+    rows = _keep_numbers(connection, site)
     if thinning.keep_every:
         connection.execute(
             "DELETE FROM samples WHERE site = ? AND seq BETWEEN ? AND ? AND is_gap = 0 AND seq % ? <> 0",
@@ -107,7 +115,7 @@ def thin_rows(connection: apsw.Connection, site: str, thinning: Thinning) -> tup
         connection.execute(
             "DELETE FROM samples WHERE site = ? AND seq BETWEEN ? AND ?", (site, thinning.first, thinning.last)
         )
-    return connection.changes(), _oldest(connection, site)
+    return _went(connection, site, rows)
 
 
 def bury_row(connection: apsw.Connection, site: str, row: Row, code: str) -> None:
@@ -131,22 +139,34 @@ def note_dead(connection: apsw.Connection, site: str, row: Row, code: str) -> No
 
 
 def dead_letter_count(connection: apsw.Connection, site: str) -> int:
-    return int(connection.execute("SELECT count(*) FROM dead_letters WHERE site = ?", (site,)).fetchone()[0])
+    return _number(connection, "SELECT count(*) FROM dead_letters WHERE site = ?", site) or 0
 
 
-def _keep_numbers(connection: apsw.Connection, site: str) -> None:
-    """Numbers are never used twice, also when no row is left to count from."""
-    newest = connection.execute("SELECT max(seq) FROM samples WHERE site = ?", (site,)).fetchone()[0]
+def _keep_numbers(connection: apsw.Connection, site: str) -> int:
+    """Numbers are never used twice, also when no row is left to count from; answers how many rows there are."""
+    rows = _rows(connection, site)
+    newest = _number(connection, "SELECT max(seq) FROM samples WHERE site = ?", site)
     connection.execute("INSERT OR IGNORE INTO cursors (site) VALUES (?)", (site,))
     if newest is not None:
         connection.execute("UPDATE cursors SET next_seq = max(next_seq, ?) WHERE site = ?", (newest + 1, site))
+    return rows
 
 
-def _oldest(connection: apsw.Connection, site: str) -> int:
-    oldest = connection.execute("SELECT min(seq) FROM samples WHERE site = ?", (site,)).fetchone()[0]
-    if oldest is not None:
-        return int(oldest)
-    return int(connection.execute("SELECT next_seq FROM cursors WHERE site = ?", (site,)).fetchone()[0])
+def _rows(connection: apsw.Connection, site: str) -> int:
+    """Counted at the last deletion, and one for each number since: never a walk through a million rows."""
+    counted = _first(connection, "SELECT counted_rows, counted_seq FROM cursors WHERE site = ?", site) or (0, 0)
+    newest = _number(connection, "SELECT max(seq) FROM samples WHERE site = ?", site) or 0
+    return int(counted[0]) + max(newest - int(counted[1]), 0)
+
+
+def _went(connection: apsw.Connection, site: str, rows_before: int) -> tuple[int, int]:
+    gone = connection.changes()
+    oldest = _number(connection, "SELECT min(seq) FROM samples WHERE site = ?", site)
+    next_seq = _number(connection, "SELECT next_seq FROM cursors WHERE site = ?", site) or 1
+    connection.execute(
+        "UPDATE cursors SET counted_rows = ?, counted_seq = ? WHERE site = ?", (rows_before - gone, next_seq - 1, site)
+    )
+    return gone, oldest if oldest is not None else next_seq
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------
@@ -167,7 +187,7 @@ def load_events(connection: apsw.Connection, site: str, first: int, limit: int) 
 
 
 def forget_events(connection: apsw.Connection, site: str, through: int, before: datetime) -> None:
-    newest = connection.execute("SELECT max(seq) FROM events WHERE site = ?", (site,)).fetchone()[0]
+    newest = _number(connection, "SELECT max(seq) FROM events WHERE site = ?", site)
     connection.execute("INSERT OR IGNORE INTO cursors (site) VALUES (?)", (site,))
     connection.execute("UPDATE cursors SET next_event = max(next_event, ?) WHERE site = ?", ((newest or 0) + 1, site))
     connection.execute("DELETE FROM events WHERE site = ? AND seq <= ? AND at < ?", (site, through, before.timestamp()))
@@ -200,7 +220,7 @@ def keep_keepsake(connection: apsw.Connection, site: str, keepsake: Keepsake) ->
 
 def load_keepsake(connection: apsw.Connection, site: str) -> Keepsake | None:
     """What the site knew last; None where it never knew or the record cannot be read any more."""
-    row = connection.execute("SELECT body FROM keepsakes WHERE site = ?", (site,)).fetchone()
+    row = _first(connection, "SELECT body FROM keepsakes WHERE site = ?", site)
     if row is None:
         return None
     try:
@@ -214,7 +234,7 @@ def load_keepsake(connection: apsw.Connection, site: str) -> Keepsake | None:
 
 def append_audit(connection: apsw.Connection, line: AuditLine) -> None:
     """Chain the line to the one before; the log only grows, and loses its oldest rows at its bound."""
-    last = connection.execute("SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    last = _first(connection, "SELECT seq, digest FROM audit ORDER BY seq DESC LIMIT 1")
     seq, before = last or (0, GENESIS)
     connection.execute(
         "INSERT INTO audit VALUES (?, ?, ?)", (seq + 1, chained(before, line), msgspec.json.encode(line))

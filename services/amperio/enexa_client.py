@@ -1,0 +1,104 @@
+"""The calls Amperio makes to Enexa; each says whether it was a useful exchange by what it returns or raises."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.clock import Clock
+from shared.contract.config import ConfigAck, SiteConfig
+from shared.contract.events import Event, EventBatch, SiteStatus
+from shared.contract.operations import (
+    ACK_CONFIG,
+    ENEXA_TOKEN,
+    GET_CONFIG,
+    GET_SCHEDULE,
+    POST_EVENTS,
+    POST_STATUS,
+    POST_TELEMETRY,
+    POST_TELEMETRY_BATCH,
+)
+from shared.contract.schedule import SiteSchedule
+from shared.contract.telemetry import (
+    Gap,
+    Rejected,
+    Telemetry,
+    TelemetryAck,
+    TelemetryBatch,
+    TelemetryBatchAck,
+)
+from shared.errors import NotFound, PeerDown
+from shared.rest.call import Caller
+
+
+class EnexaClient:
+    """Typed calls over one Caller; errors are ours (shared/errors.py), nothing is retried here."""
+
+    def __init__(
+        self, url: str, clock: Clock, *, ca_file: Path | None, client_id: str, secret: str, timeout_s: float = 5.0
+    ) -> None:
+        self._caller = Caller(
+            url,
+            clock,
+            ca_file=ca_file,
+            client_id=client_id,
+            secret=secret,
+            token_operation=ENEXA_TOKEN,
+            timeout_s=timeout_s,
+        )
+        self._etags: dict[str, str] = {}
+
+    async def post_sample(self, sample: Telemetry) -> int | None:
+        """Send one second; the number up to which Enexa has everything."""
+        reply = await self._caller.call(POST_TELEMETRY, sample)
+        assert isinstance(reply.message, TelemetryAck)
+        if reply.message.accepted + reply.message.duplicates < 1:
+            raise PeerDown("Enexa answered, but did not take the sample")
+        return reply.message.stored_through
+
+    async def post_batch(
+        self, site_id: str, stream_epoch: str, samples: Sequence[Telemetry], gaps: Sequence[Gap]
+    ) -> tuple[int | None, tuple[Rejected, ...]]:
+        """Send a batch; what Enexa has, and what it rejected by name."""
+        batch = TelemetryBatch(site_id=site_id, stream_epoch=stream_epoch, samples=tuple(samples), gaps=tuple(gaps))
+        reply = await self._caller.call(POST_TELEMETRY_BATCH, batch)
+        assert isinstance(reply.message, TelemetryBatchAck)
+        ack = reply.message
+        if ack.accepted + ack.duplicates + len(ack.rejected) < len(batch.samples):
+            raise PeerDown("Enexa answered, but did not account for every sample")
+        return ack.stored_through, ack.rejected
+
+    async def post_events(self, site_id: str, events: Sequence[Event]) -> None:
+        await self._caller.call(POST_EVENTS, EventBatch(site_id=site_id, events=tuple(events)))
+
+    async def post_status(self, status: SiteStatus) -> None:
+        await self._caller.call(POST_STATUS, status)
+
+    async def config(self, site_id: str) -> SiteConfig | None:
+        """The version in force, or None where it is the one we fetched before."""
+        etag = self._etags.get(site_id)
+        headers = {"If-None-Match": etag} if etag else {}
+        reply = await self._caller.call(GET_CONFIG, path={"site_id": site_id}, headers=headers)
+        if reply.status == 304:
+            return None
+        assert isinstance(reply.message, SiteConfig)
+        if "etag" in reply.headers:
+            self._etags[site_id] = reply.headers["etag"]
+        return reply.message
+
+    def forget_config(self, site_id: str) -> None:
+        """Ask for the whole document next time."""
+        self._etags.pop(site_id, None)
+
+    async def acknowledge_config(self, ack: ConfigAck) -> None:
+        await self._caller.call(ACK_CONFIG, ack, path={"site_id": ack.site_id})
+
+    async def schedule(self, site_id: str) -> SiteSchedule | None:
+        """The current plan; None where Enexa has none yet, which is a useful answer too."""
+        try:
+            reply = await self._caller.call(GET_SCHEDULE, path={"site_id": site_id})
+        except NotFound:
+            return None
+        assert isinstance(reply.message, SiteSchedule)
+        return reply.message
+
+    async def close(self) -> None:
+        await self._caller.close()

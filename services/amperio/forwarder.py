@@ -1,0 +1,278 @@
+"""What a lane's streams have to do with Enexa: samples, events and status out, configuration and plan in.
+
+Two readers of one queue: the live loop sends what is newest and is the only one that probes while Enexa is away; the
+replay loop carries the rest, oldest first. One backoff for all of them, so that retries never multiply.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from services.amperio.enexa_client import EnexaClient
+from services.amperio.lane import SiteLane
+from services.amperio.site.outbox import Row, Send
+from services.amperio.store import tables
+from services.amperio.store.database import Database
+from shared.clock import Clock
+from shared.contract.telemetry import Gap, Telemetry
+from shared.errors import InvalidMessage, OutOfBounds, Refused, SiteError, StoreFailed, TooLarge, Unreachable
+
+CONFIG_EVERY_S = 30.0
+SCHEDULE_EVERY_S = 30.0
+STATUS_EVERY_S = 10.0
+PLAN_WANTED_EVERY_S = 5.0
+
+POISON = (InvalidMessage, OutOfBounds, TooLarge)
+"""The peer understood us and will never take this body: sending it again would block everything behind it."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Forwarder:
+    """Carries one lane's samples, events and status to Enexa, and brings its configuration and plan."""
+
+    def __init__(self, lane: SiteLane, enexa: EnexaClient, database: Database, clock: Clock) -> None:
+        self._lane = lane
+        self._enexa = enexa
+        self._database = database
+        self._clock = clock
+        self._jitter = random.Random(lane.site_id)  # noqa: S311 -- spreads retries, hides nothing
+        self._lost_told = False
+        self._samples = msgspec.json.Decoder(Telemetry)
+        self._gaps = msgspec.json.Decoder(Gap)
+
+    def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        return (self.run_live, self.run_replay, self.run_events, self.run_status, self.run_config, self.run_schedule)
+
+    async def run_live(self) -> None:
+        """The newest samples first; the only loop that probes while Enexa is away."""
+        lane = self._lane
+        while True:
+            await lane.sample_kept.wait()
+            lane.sample_kept.clear()
+            await self._pause()
+            send = lane.outbox.next_live()
+            if send is not None:
+                await self._carry(send)
+
+    async def run_replay(self) -> None:
+        """Whatever is older and unconfirmed, oldest first, while the live lane goes well."""
+        lane = self._lane
+        while True:
+            await self._until_well()
+            send = lane.outbox.next_replay()
+            if send is None:
+                await self._clock.sleep(1.0)
+                continue
+            if not await self._carry(send):
+                await self._clock.sleep(1.0)
+
+    async def run_events(self) -> None:
+        lane = self._lane
+        while True:
+            if not lane.events.pending_count:
+                await lane.event_kept.wait()
+            lane.event_kept.clear()
+            await self._until_well()
+            await self._carry_events()
+
+    async def run_status(self) -> None:
+        while True:
+            await self._until_well()
+            await self._try(lambda: self._enexa.post_status(self._lane.status(self._clock.now())))
+            await self._clock.sleep(STATUS_EVERY_S)
+
+    async def run_config(self) -> None:
+        """Poll the configuration; say what became of each version."""
+        lane = self._lane
+        while True:
+            await self._until_well()
+            config = await self._try(lambda: self._enexa.config(lane.site_id))
+            if config is not None:
+                lane.take_config(config)
+            deadline_s = self._clock.now().s + CONFIG_EVERY_S
+            while self._clock.now().s < deadline_s:
+                await self._acknowledge()
+                await self._clock.sleep(1.0)
+
+    async def run_schedule(self) -> None:
+        """Fetch the plan on a slow beat, and soon when resync waits for a fresh one."""
+        lane = self._lane
+        next_s = self._clock.now().s
+        while True:
+            await self._until_well()
+            now = self._clock.now()
+            wanted = lane.agent.wants_plan and lane.agent.config is not None
+            if wanted or now.s >= next_s:
+                schedule = await self._try(lambda: self._enexa.schedule(lane.site_id))
+                next_s = now.s + SCHEDULE_EVERY_S
+                if schedule is not None:
+                    lane.take_schedule(schedule)
+            await self._clock.sleep(PLAN_WANTED_EVERY_S if wanted else 1.0)
+
+    # ---- one exchange ------------------------------------------------------------------------------------------------
+
+    async def _carry(self, send: Send) -> bool:
+        """Load, send, confirm; True where Enexa has it now."""
+        outbox, site = self._lane.outbox, self._lane.site_id
+        try:
+            rows = await self._database.run(
+                lambda store: tables.load_rows(store, site, send.first, send.last, send.rows)
+            )
+        except StoreFailed:
+            outbox.failed(send)
+            return False
+        narrowed, gaps = outbox.narrowed(send, rows)
+        rows = tuple(row for row in rows if row.seq <= narrowed.last)
+        try:
+            through = await self._useful(lambda: self._post(rows, gaps))
+        except POISON as error:
+            await self._bury(narrowed, rows, error)
+            return False
+        except (Refused, Unreachable):
+            outbox.failed(narrowed)
+            return False
+        moved = outbox.confirmed(narrowed, through)
+        if moved is not None:
+            await self._remember(stored_through=moved)
+        return True
+
+    async def _post(self, rows: Sequence[Row], gaps: Sequence[Gap]) -> int | None:
+        lane = self._lane
+        samples = [self._samples.decode(row.body) for row in rows if not row.is_gap]
+        declared = sorted(
+            (*gaps, *(self._gaps.decode(row.body) for row in rows if row.is_gap)), key=lambda gap: gap.from_sequence
+        )
+        if len(samples) == 1 and not declared:
+            return await self._enexa.post_sample(samples[0])
+        through, rejected = await self._enexa.post_batch(lane.site_id, lane.outbox.stream_epoch, samples, declared)
+        for each in rejected:
+            row = next((row for row in rows if row.seq == each.sequence), None)
+            if row is not None:
+                await self._note_rejected(row, each.code)
+        return through
+
+    async def _bury(self, send: Send, rows: Sequence[Row], error: SiteError) -> None:
+        """A body that Enexa will never take: find the culprit by sending rows alone, then put it aside."""
+        outbox, site = self._lane.outbox, self._lane.site_id
+        if len(rows) > 1:
+            for row in rows:
+                await self._alone(row)
+            outbox.failed(send)
+            return
+        for row in rows:
+            await self._put_aside(row, error.code)
+            log.warning("sample_refused", site_id=site, sequence=row.seq, code=error.code, error=str(error))
+        outbox.dead(send)
+
+    async def _alone(self, row: Row) -> None:
+        site = self._lane.site_id
+        try:
+            await self._useful(lambda: self._post((row,), ()))
+        except POISON as error:
+            await self._put_aside(row, error.code)
+            log.warning("sample_refused", site_id=site, sequence=row.seq, code=error.code, error=str(error))
+        except SiteError:
+            return
+
+    async def _put_aside(self, row: Row, code: str) -> None:
+        site = self._lane.site_id
+        await self._database.run(lambda store: tables.bury_row(store, site, row, code))
+
+    async def _note_rejected(self, row: Row, code: str) -> None:
+        site = self._lane.site_id
+        await self._database.run(lambda store: tables.note_dead(store, site, row, code))
+        log.warning("sample_rejected", site_id=site, sequence=row.seq, code=code)
+
+    async def _carry_events(self) -> None:
+        lane = self._lane
+        send = lane.events.next_send()
+        if send is None:
+            return
+        first, limit = send
+        try:
+            events = await self._database.run(lambda store: tables.load_events(store, lane.site_id, first, limit))
+            assert events, "events that wait are in the store"
+            await self._useful(lambda: self._enexa.post_events(lane.site_id, events))
+        except SiteError:
+            lane.events.failed()
+            await self._clock.sleep(1.0)
+            return
+        last = events[-1].sequence
+        assert last is not None
+        lane.events.confirmed(last)
+        await self._remember(events_through=last)
+
+    async def _acknowledge(self) -> None:
+        acks = self._lane.config_acks
+        while acks:
+            ack = acks[0]
+            try:
+                await self._useful(partial(self._enexa.acknowledge_config, ack))
+            except Refused:
+                log.warning("config_ack_refused", site_id=ack.site_id, version=ack.version)
+            except Unreachable:
+                return
+            acks.pop(0)
+
+    async def _remember(self, *, stored_through: int | None = None, events_through: int | None = None) -> None:
+        site = self._lane.site_id
+        try:
+            await self._database.run(
+                lambda store: tables.confirm(store, site, stored_through=stored_through, events_through=events_through)
+            )
+        except StoreFailed:
+            # Confirmed at Enexa but not remembered here: after a restart it is sent again, and stored once.
+            return
+
+    async def _try(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await self._useful(call)
+        except (Refused, Unreachable):
+            return None
+
+    async def _useful(self, call: Callable[[], Awaitable[T]]) -> T:
+        """One exchange; what it was worth goes to the lane's mode and to the one backoff."""
+        lane = self._lane
+        try:
+            result = await call()
+        except POISON:
+            raise
+        except (Refused, Unreachable) as error:
+            retry_after = error.facts.get("retry_after_s")
+            lane.exchanged(False)
+            lane.courier.failed(
+                self._clock.now(),
+                jitter=self._jitter.random(),
+                retry_after_s=float(retry_after) if isinstance(retry_after, int | float) else 0.0,
+            )
+            self._tell(lost=True, error=error)
+            raise
+        lane.exchanged(True)
+        lane.courier.succeeded()
+        self._tell(lost=False)
+        return result
+
+    def _tell(self, *, lost: bool, error: SiteError | None = None) -> None:
+        if lost is self._lost_told:
+            return
+        self._lost_told = lost
+        if lost:
+            log.warning("enexa_lost", site_id=self._lane.site_id, error=str(error), code=error.code if error else "")
+        else:
+            log.info("enexa_back", site_id=self._lane.site_id, waiting=self._lane.outbox.pending_count)
+
+    async def _pause(self) -> None:
+        wait_s = self._lane.courier.wait_s(self._clock.now())
+        if wait_s > 0.0:
+            await self._clock.sleep(wait_s)
+
+    async def _until_well(self) -> None:
+        """Wait while Enexa is away; the live loop finds out when it is back."""
+        while self._lane.courier.troubled:
+            await self._clock.sleep(0.5)

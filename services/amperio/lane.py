@@ -1,0 +1,387 @@
+"""A lane: one station, looked at, decided upon and acted on once a second.
+
+A lane owns one station's link and is the only one that reads or writes it. Its ticks stand on an absolute schedule;
+a command wakes it early. A SiteError is part of life; an assertion stops the lane, the supervisor starts it again, and
+meanwhile the station's own watchdog takes control back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from services.amperio.locks import Locks
+from services.amperio.modbus_link import ModbusLink
+from services.amperio.site.agent import SiteAgent
+from services.amperio.site.facts import Fact
+from services.amperio.site.image import SiteImage, image_of
+from services.amperio.site.ledger import Entry, ack_of
+from services.amperio.site.orders import Inbox, Keepsake, Outcomes, Settled
+from services.amperio.site.outbox import Courier, Cursor, EventBox, Outbox
+from services.amperio.site.reads import reads_of_cycle
+from services.amperio.store import tables
+from services.amperio.store.database import Database
+from shared.clock import Clock
+from shared.contract.config import Buffering, ConfigAck, SiteConfig
+from shared.contract.dispatch import DispatchAck, DispatchCommand, DispatchRecord, GridOperatorLimit
+from shared.contract.events import Event, EventKind, Severity, SiteStatus
+from shared.contract.reads import MiddlewareSite, SiteHealth, SiteState
+from shared.contract.schedule import SiteSchedule
+from shared.contract.telemetry import Mode, Telemetry
+from shared.errors import LinkDown, StoreFailed
+from shared.moment import Moment
+
+ANSWER_WITHIN_S = 2.0
+"""Real seconds that a dispatch route waits for the read-back."""
+STORE_STUCK_S = 0.25
+EVENTS_HELD_MAX = 10_000
+LANE_DEAD_S = 5.0
+CRASHES_MAX, CRASHES_WITHIN_S = 3, 60.0
+
+log = structlog.get_logger()
+
+
+class SiteLane:
+    """One site: its link, its agent, its streams."""
+
+    def __init__(
+        self,
+        site_id: str,
+        clock: Clock,
+        link: ModbusLink,
+        database: Database,
+        locks: Locks,
+        *,
+        stream_epoch: str,
+        keepsake: Keepsake | None,
+        entries: Sequence[Entry],
+        cursor: Cursor,
+        phase_s: float = 0.0,
+    ) -> None:
+        self.site_id = site_id
+        self.link = link
+        self.agent = SiteAgent(site_id, clock.now(), keepsake, entries)
+        self.outbox = Outbox(site_id, stream_epoch, cursor)
+        self.events = EventBox(cursor)
+        self.courier = Courier()
+        self.sample_kept = asyncio.Event()
+        self.event_kept = asyncio.Event()
+        self.plan_wanted = asyncio.Event()
+        self.config_acks: list[ConfigAck] = []
+        self.image_at: Moment | None = None
+        self.overruns = 0
+        self.crashes: list[float] = []
+        self._clock = clock
+        self._database = database
+        self._locks = locks
+        self._phase_s = phase_s
+        self._woken = asyncio.Event()
+        self._cycled_at: Moment | None = None
+        self._cycle_number = 0
+        self._look_at_all = True
+        self._image: SiteImage | None = None
+        self._link_lost_told = False
+        self._released: list[str] = []
+        self._exchanges: list[bool] = []
+        self._config: SiteConfig | None = None
+        self._schedule: SiteSchedule | None = None
+        self._operator: GridOperatorLimit | None = None
+        self._operator_withdrawn = False
+        self._operator_kept: list[asyncio.Future[None]] = []
+        self._answers: dict[str, asyncio.Future[None]] = {}
+        self._events_held: list[Event] = []
+        self._entries_held: dict[str, Entry] = {}
+        self._keepsake_held: Keepsake | None = None
+        self._store_failing = False
+
+    # ---- what others put in ------------------------------------------------------------------------------------------
+
+    async def submit(self, command: DispatchCommand) -> DispatchAck:
+        """Take a command in, make it durable, wake the lane, and answer with what is true within two seconds."""
+        admission = self.agent.admit(self._clock.now(), command)
+        if admission.repeated is not None:
+            return admission.repeated
+        command_id = admission.entry.command_id
+        try:
+            await self._database.run(lambda store: tables.keep_entries(store, self.site_id, (admission.entry,)))
+        except StoreFailed:
+            self.agent.ledger.drop(command_id)
+            raise
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers[command_id] = answered
+        self._released.append(command_id)
+        self.wake()
+        await asyncio.wait([answered], timeout=ANSWER_WITHIN_S)
+        self._answers.pop(command_id, None)
+        entry = self.agent.ledger.find(command_id)
+        assert entry is not None
+        ack = ack_of(entry.record)
+        self.agent.ledger.answered(command_id, ack)
+        return ack
+
+    def record(self, command_id: str) -> DispatchRecord | None:
+        entry = self.agent.ledger.find(command_id)
+        return entry.record if entry else None
+
+    def exchanged(self, good: bool) -> None:
+        self._exchanges.append(good)
+
+    def take_config(self, config: SiteConfig) -> None:
+        self._config = config
+        self.wake()
+
+    def take_schedule(self, schedule: SiteSchedule) -> None:
+        self._schedule = schedule
+        self.wake()
+
+    async def set_operator_limit(self, limit: GridOperatorLimit | None) -> None:
+        """The grid operator's cap, or None to withdraw it; back once it is durable, StoreFailed where it is not."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._operator, self._operator_withdrawn = limit, limit is None
+        self._operator_kept.append(kept)
+        self.wake()
+        done, _ = await asyncio.wait([kept], timeout=ANSWER_WITHIN_S)
+        if not done:
+            raise StoreFailed("the limit is in force, but could not be made durable yet", retry_after_s=5.0)
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Cycle for ever; two crashes are life, three within a minute hold the site in safe mode's limits."""
+        self._note_start()
+        ticking = asyncio.create_task(self._tick())
+        try:
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                await self.cycle()
+        finally:
+            ticking.cancel()
+            self.link.close()
+
+    def _note_start(self) -> None:
+        now = self._clock.now()
+        self.crashes = [each for each in self.crashes if now.s - each < CRASHES_WITHIN_S] + [now.s]
+
+    async def _tick(self) -> None:
+        next_s = self._clock.now().s + self._phase_s
+        while True:
+            await self._clock.sleep_until(next_s)
+            self._woken.set()
+            period_s = self.agent.watchdog.cycle_s
+            next_s += period_s
+            late = int((self._clock.now().s - next_s) / period_s)
+            if late > 0:
+                # No burst to catch up: the missed ticks are counted and skipped.
+                self.overruns += late
+                next_s += late * period_s
+
+    async def cycle(self) -> None:
+        """Look, decide, act, keep."""
+        now = self._clock.now()
+        image = await self._look(now)
+        orders = self.agent.step(now, image, self._inbox())
+        outcomes = await self.link.carry_out(orders) if orders.writes or orders.checks else Outcomes()
+        settled = self.agent.settle(self._clock.now(), outcomes)
+        if self.agent.wants_plan:
+            self.plan_wanted.set()
+        self._report(settled.facts)
+        await self._keep(orders.sample, settled)
+        self._cycled_at = self._clock.now()
+        for entry in settled.entries:
+            future = self._answers.get(entry.command_id)
+            if future is not None and not entry.is_open and not future.done():
+                future.set_result(None)
+        if settled.config_ack is not None:
+            self.config_acks.append(settled.config_ack)
+            self.plan_wanted.set()
+
+    async def _look(self, now: Moment) -> SiteImage | None:
+        self._cycle_number += 1
+        config = self.agent.config
+        requests = reads_of_cycle(
+            self._cycle_number,
+            everything=self._look_at_all,
+            with_pv=config is not None and config.pv is not None,
+        )
+        try:
+            readings = await self.link.look(requests)
+        except LinkDown as error:
+            self._told_link(now, lost=True, why=str(error))
+            self._look_at_all = True
+            self._image = None
+            return None
+        self._told_link(now, lost=False)
+        self._look_at_all = False
+        self.image_at = now
+        self._image = image_of(now, readings, self._image)
+        return self._image
+
+    def _told_link(self, now: Moment, *, lost: bool, why: str = "") -> None:
+        if lost is self._link_lost_told:
+            return
+        self._link_lost_told = lost
+        kind = EventKind.LINK_LOST if lost else EventKind.LINK_BACK
+        severity = Severity.WARNING if lost else Severity.INFO
+        text = f"no link to the station: {why}" if lost else "the station answers"
+        self._hold_events((self.agent.event(now, kind, text, severity),))
+
+    def _inbox(self) -> Inbox:
+        inbox = Inbox(
+            released=tuple(self._released),
+            exchanges=tuple(self._exchanges),
+            config=self._config,
+            schedule=self._schedule,
+            operator=self._operator,
+            operator_withdrawn=self._operator_withdrawn,
+            locked=self._locks.locked(self.site_id),
+            intake_alive=self._intake_alive(),
+            buffered_count=self.outbox.pending_count,
+        )
+        self._released, self._exchanges = [], []
+        self._config = self._schedule = self._operator = None
+        self._operator_withdrawn = False
+        return inbox
+
+    def _intake_alive(self) -> bool:
+        """The store answers, be it with an error; one that hangs would hang every command too."""
+        return self._database.stuck_s < max(STORE_STUCK_S, 2.0 * self.agent.watchdog.cycle_s / self._clock.speed)
+
+    def _report(self, facts: Sequence[Fact]) -> None:
+        for each in facts:
+            getattr(log, each.level)(each.name, site_id=self.site_id, **each.fields)
+            if each.name == "locked_by_emergency_stop":
+                self._locks.lock(self.site_id, "emergency stop")
+
+    # ---- keeping -----------------------------------------------------------------------------------------------------
+
+    async def _keep(self, sample: Telemetry | None, settled: Settled) -> None:
+        """One commit for everything that this cycle wants remembered; a full disk stops no control."""
+        self._hold_events(settled.events)
+        self._entries_held |= {entry.command_id: entry for entry in settled.entries}
+        self._keepsake_held = settled.keepsake or self._keepsake_held
+        period_s = self.agent.config.telemetry.period_s if self.agent.config else 1.0
+        rows = self.outbox.rows_for(sample, period_s=period_s) if sample is not None else ()
+        events = self.events.number(self._events_held)
+        entries, keepsake = tuple(self._entries_held.values()), self._keepsake_held
+        if not (rows or events or entries or keepsake or settled.forgotten or self._operator_kept):
+            return
+
+        def work(store: tables.Connection) -> None:
+            tables.keep_rows(store, self.site_id, rows)
+            tables.keep_events(store, self.site_id, events)
+            tables.keep_entries(store, self.site_id, entries)
+            tables.forget_entries(store, self.site_id, settled.forgotten)
+            if keepsake is not None:
+                tables.keep_keepsake(store, self.site_id, keepsake)
+
+        try:
+            await self._database.run(work)
+        except StoreFailed as error:
+            self._store_trouble(error, sample)
+            return
+        self._store_works()
+        if self._operator is None:
+            for kept in self._operator_kept:
+                if not kept.done():
+                    kept.set_result(None)
+            self._operator_kept = []
+        self._events_held, self._entries_held, self._keepsake_held = [], {}, None
+        if rows:
+            self.outbox.kept(rows)
+            self.sample_kept.set()
+        if events:
+            self.events.kept(events)
+            self.event_kept.set()
+
+    def _hold_events(self, events: Sequence[Event]) -> None:
+        self._events_held = [*self._events_held, *events][-EVENTS_HELD_MAX:]
+
+    def _store_trouble(self, error: StoreFailed, sample: Telemetry | None) -> None:
+        if sample is not None:
+            self.outbox.lost(sample.timestamp)
+        if not self._store_failing:
+            self._store_failing = True
+            log.critical("store_failed", site_id=self.site_id, error=str(error))
+            now = self._clock.now()
+            self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, str(error), Severity.CRITICAL),))
+
+    def _store_works(self) -> None:
+        if self._store_failing:
+            self._store_failing = False
+            log.info("store_works", site_id=self.site_id)
+            now = self._clock.now()
+            self._hold_events((self.agent.event(now, EventKind.ALERT_CLEARED, "the store works again"),))
+
+    # ---- what others want to know ------------------------------------------------------------------------------------
+
+    @property
+    def store_failing(self) -> bool:
+        return self._store_failing
+
+    @property
+    def online(self) -> bool:
+        return self.agent.link_up and self.agent.mode not in (Mode.DEVICE_LOST, Mode.LOCKED)
+
+    def alive(self, now: Moment) -> bool:
+        """Whether the loop turned lately, be it without a link."""
+        return self._cycled_at is not None and now.since(self._cycled_at) <= max(LANE_DEAD_S, 3.0 * self._clock.speed)
+
+    def image_age_s(self, now: Moment) -> float | None:
+        return None if self.image_at is None else max(now.since(self.image_at), 0.0)
+
+    def buffering(self, now: Moment) -> Buffering:
+        last_at, pending = self.outbox.last_at, self.outbox.pending_count
+        age_s = None
+        if pending and last_at is not None:
+            age_s = max((now.at - last_at).total_seconds(), 0.0) + pending - 1.0
+        return Buffering(
+            samples=pending,
+            events=self.events.pending_count,
+            oldest_age_s=age_s,
+            capacity_used_pct=min(100.0 * pending / self.outbox.rows_max, 100.0),
+        )
+
+    def status(self, now: Moment) -> SiteStatus:
+        return SiteStatus(
+            site_id=self.site_id,
+            online=self.online,
+            timestamp=now.at,
+            mode=self.agent.mode,
+            config_version=self.agent.config.version if self.agent.config else None,
+            buffer=self.buffering(now),
+            detail=None if self.agent.link_up else "no link to the station",
+        )
+
+    def state(self, now: Moment) -> SiteState:
+        agent = self.agent
+        status = agent.image.status if agent.image is not None and agent.link_up else None
+        schedule = agent.desk.schedule
+        return SiteState(
+            site_id=self.site_id,
+            mode=agent.mode,
+            telemetry=agent.last_sample,
+            image_age_s=self.image_age_s(now),
+            watchdog_s=status.watchdog_left_s if status else None,
+            buffer=self.buffering(now),
+            active_command_id=agent.desk.active_command_id(),
+            config_version=agent.config.version if agent.config else None,
+            schedule_version=schedule.version if schedule else None,
+            schedule_valid_until=schedule.valid_until if schedule else None,
+            link_up=agent.link_up,
+        )
+
+    def health(self, now: Moment) -> SiteHealth:
+        return SiteHealth(
+            site_id=self.site_id,
+            modbus_up=self.agent.link_up,
+            last_read_age_s=self.image_age_s(now),
+            pending_commands=self.agent.pending_count,
+            mode=self.agent.mode,
+        )
+
+    def summary(self) -> MiddlewareSite:
+        return MiddlewareSite(id=self.site_id, online=self.online, mode=self.agent.mode)

@@ -1,0 +1,127 @@
+"""What runs beside the lanes: finding the lane of a site, the housekeeping of buffers, and the doctor."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from services.amperio.lane import SiteLane
+from services.amperio.site.outbox import REWIND_S
+from services.amperio.store import tables
+from services.amperio.store.database import Database
+from shared.clock import Clock
+from shared.contract.reads import Check, Health
+from shared.contract.telemetry import Mode
+from shared.errors import StoreFailed, UnknownSite
+from shared.moment import Moment
+
+HOUSEKEEPING_EVERY_S = 60.0
+STORE_STUCK_S = 5.0
+BUFFER_FULL_PCT = 90.0
+GOOD_MODES = (Mode.ONLINE, Mode.RESYNC)
+VERSION = "0.1.0"
+
+log = structlog.get_logger()
+
+
+class Lanes:
+    """The lanes of this process, by site."""
+
+    def __init__(self, lanes: Sequence[SiteLane]) -> None:
+        self._by_site = {lane.site_id: lane for lane in lanes}
+
+    def of(self, site_id: str) -> SiteLane:
+        """The lane of a site; UnknownSite for any other, never a default one."""
+        lane = self._by_site.get(site_id)
+        if lane is None:
+            raise UnknownSite("no such site", site_id=site_id)
+        return lane
+
+    def all(self) -> tuple[SiteLane, ...]:
+        return tuple(self._by_site.values())
+
+
+class Housekeeper:
+    """Keeps every buffer within its bound, and forgets what is confirmed and a day old."""
+
+    def __init__(self, lanes: Sequence[SiteLane], database: Database, clock: Clock) -> None:
+        self._lanes = lanes
+        self._database = database
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(HOUSEKEEPING_EVERY_S)
+            for lane in self._lanes:
+                await self.tidy(lane)
+
+    async def tidy(self, lane: SiteLane) -> None:
+        """One round for one site."""
+        now = self._clock.now()
+        before = now.at - timedelta(seconds=REWIND_S)
+        outbox, site = lane.outbox, lane.site_id
+        try:
+            gone, oldest = await self._database.run(
+                lambda store: tables.forget_rows(store, site, outbox.forgettable(), before)
+            )
+            outbox.forgotten(gone, oldest)
+            through = lane.events.confirmed_through
+            await self._database.run(lambda store: tables.forget_events(store, site, through, before))
+            while (thinning := outbox.thinning()) is not None:
+                gone, oldest = await self._database.run(partial(tables.thin_rows, site=site, thinning=thinning))
+                outbox.forgotten(gone, oldest)
+                log.warning("buffer_thinned", site_id=site, first=thinning.first, last=thinning.last, rows=gone)
+        except StoreFailed as error:
+            log.warning("housekeeping_failed", site_id=site, error=str(error))
+
+
+class Doctor:
+    """Tells the truth about this process: what works, what does not, since when."""
+
+    def __init__(self, lanes: Lanes, database: Database, clock: Clock) -> None:
+        self._lanes = lanes
+        self._database = database
+        self._clock = clock
+
+    def health(self, now: Moment) -> Health:
+        """`unhealthy` where commands could not be carried out safely at all, `degraded` where a part is missing."""
+        store = self._store()
+        checks = [store, *(check for lane in self._lanes.all() for check in self._site(lane, now))]
+        status: Literal["ok", "degraded", "unhealthy"] = "ok" if all(check.ok for check in checks) else "degraded"
+        if not store.ok or not all(lane.alive(now) for lane in self._lanes.all()):
+            status = "unhealthy"
+        return Health(
+            status=status,
+            service="amperio",
+            version=VERSION,
+            clock=now.at,
+            speed=self._clock.speed,
+            checks=tuple(checks),
+            sites=tuple(lane.health(now) for lane in self._lanes.all()),
+        )
+
+    def _store(self) -> Check:
+        stuck_s = self._database.stuck_s
+        if self._database.failing is not None:
+            return Check(name="store", ok=False, detail=self._database.failing)
+        if stuck_s > STORE_STUCK_S:
+            return Check(name="store", ok=False, detail=f"no answer for {stuck_s:.0f} s")
+        return Check(name="store", ok=True)
+
+    def _site(self, lane: SiteLane, now: Moment) -> list[Check]:
+        mode, agent = lane.agent.mode, lane.agent
+        silent_s = now.s - agent.autonomy.last_useful_s
+        used_pct = lane.buffering(now).capacity_used_pct
+        facts = (
+            ("lane", lane.alive(now), "the control loop does not run"),
+            ("modbus", agent.link_up, "no link to the station"),
+            ("enexa", not lane.courier.troubled, f"no useful answer for {silent_s:.0f} s"),
+            ("config", agent.config is not None, "no configuration yet"),
+            ("mode", mode in GOOD_MODES, f"mode {mode}"),
+            ("control", not agent.link_up or agent.controlled, "the station does not obey setpoints"),
+            ("buffer", used_pct < BUFFER_FULL_PCT, f"{used_pct:.0f} % used"),
+            ("heartbeat", not agent.heartbeat_withheld, "withheld: " + ", ".join(agent.heartbeat_withheld)),
+        )
+        return [Check(name=f"{lane.site_id}.{name}", ok=ok, detail="" if ok else why) for name, ok, why in facts]

@@ -1,0 +1,25 @@
+"""What many suites need: a clock that stands still, and the real data beside the project."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.clock import ManualClock
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Time passes only when a test says so."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory with real prices and sessions, which is never part of the project."""
+    directory = (ROOT / os.environ.get("SHARED", "../shared") / "data").resolve()
+    if not directory.is_dir():
+        pytest.skip(f"the real data are not here ({directory}): set SHARED to the directory that holds data/")
+    return directory

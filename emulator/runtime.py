@@ -60,9 +60,8 @@ class Runtime:
         self.steps += 1
         save = len(self._units) <= MOST_SAVED_EACH_STEP or self.steps % SAVE_EVERY_STEPS == 0
         for unit in self._units:
-            silent = unit.station.post.silent
             unit.station.step(moment)
-            if unit.station.post.silent and not silent:
+            if unit.station.post.silent or unit.server.wire.dead:
                 unit.server.drop_all()
             self._tell(unit)
             if save:

@@ -18,6 +18,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from pymodbus.transport import ModbusProtocol
 
 from emulator.station import Station
+from emulator.wire import Wire
 from shared.clock import Clock
 
 HEADER = struct.Struct(">HHHB")
@@ -30,8 +31,8 @@ class Handler(ServerRequestHandler):
     """One connection."""
 
     def __init__(self, owner: "Server") -> None:
-        super().__init__(owner, None, None, None)  # type: ignore[no-untyped-call]  # pymodbus
-        self._owner = owner
+        super().__init__(owner, owner.wire.outgoing, None, None)  # type: ignore[no-untyped-call]  # pymodbus
+        self.owner = owner
         self._rest = b""
         self._heard_s = 0.0
         self._idle: asyncio.TimerHandle | None = None
@@ -42,10 +43,10 @@ class Handler(ServerRequestHandler):
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if name else "local"
         self._heard_s = self.loop.time()
-        if not self._owner.welcomes(self):
+        if not self.owner.welcomes(self):
             self.abort()
             return
-        self._idle = self.loop.call_later(self._owner.idle_s, self._end_if_idle)
+        self._idle = self.loop.call_later(self.owner.idle_s, self._end_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle is not None:
@@ -58,7 +59,7 @@ class Handler(ServerRequestHandler):
             data = self._rest + data
         at, size = 0, len(data)
         replies: list[bytes] = []
-        owner = self._owner
+        owner = self.owner
         while size - at >= HEADER.size:
             transaction, protocol, length, unit = HEADER.unpack_from(data, at)
             if protocol or not LENGTH_LEAST <= length <= LENGTH_MOST:
@@ -70,6 +71,11 @@ class Handler(ServerRequestHandler):
                 break
             pdu = data[at + HEADER.size : end]
             at = end
+            if owner.wire.active:
+                self._flush(replies)
+                replies = []
+                owner.wire.answer(self, transaction, unit, pdu)
+                continue
             reply = owner.answer(unit, pdu, self.peer)
             if not reply:
                 self.abort()
@@ -85,16 +91,21 @@ class Handler(ServerRequestHandler):
         if isinstance(transport, asyncio.Transport):
             transport.abort()
 
+    def put(self, data: bytes) -> None:
+        """Write bytes, if the connection still stands."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.write(data)
+
     def _flush(self, replies: list[bytes]) -> None:
-        if replies and isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.write(replies[0] if len(replies) == 1 else b"".join(replies))
+        if replies:
+            self.put(replies[0] if len(replies) == 1 else b"".join(replies))
 
     def _end_if_idle(self) -> None:
         idle_s = self.loop.time() - self._heard_s
-        if idle_s >= self._owner.idle_s:
+        if idle_s >= self.owner.idle_s:
             self.close()
         else:
-            self._idle = self.loop.call_later(self._owner.idle_s - idle_s, self._end_if_idle)
+            self._idle = self.loop.call_later(self.owner.idle_s - idle_s, self._end_if_idle)
 
 
 class Server(ModbusTcpServer):
@@ -113,6 +124,7 @@ class Server(ModbusTcpServer):
         unused = SimDevice(1, simdata=[SimData(0, datatype=DataType.REGISTERS)])
         super().__init__(unused, address=bound.getsockname()[:2])
         self.station = station
+        self.wire = Wire(station.post.faults)
         self.clock = clock
         self.most_connections = most_connections
         self.idle_s = idle_s
@@ -133,7 +145,11 @@ class Server(ModbusTcpServer):
     def welcomes(self, newcomer: Handler) -> bool:
         """Whether another connection may stay; the newcomer is already counted."""
         del newcomer
-        return len(self.active_connections) <= self.most_connections and not self.station.post.silent
+        return (
+            len(self.active_connections) <= self.most_connections
+            and not self.station.post.silent
+            and not self.wire.occupied
+        )
 
     def answer(self, unit: int, pdu: bytes, peer: str) -> bytes:
         """The reply PDU, or nothing from a station that is silent."""

@@ -5,7 +5,7 @@ step. A write is checked whole before any of it is applied.
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -136,9 +136,18 @@ class Bank:
         at = 2 * (address - page.start)
         return bytes(page.data[at : at + 2 * count])
 
-    def page_of(self, unit_id: int, function: int, address: int) -> Page | None:
-        """The page that holds an address, for whoever shows it otherwise than it is."""
-        return self._page(unit_id, function, address, 1)
+    def page(self, unit_id: int, function: int, address: int, count: int, step: int) -> Page | None:
+        """The page of a read as of this step, for whoever shows it otherwise than it is."""
+        page = self._page(unit_id, function, address, count)
+        if page is not None:
+            page.pack(step)
+        return page
+
+    def pages(self, table: Table) -> Iterator[Page]:
+        """Every page of one table."""
+        for (_, function), pages in self._pages.items():
+            if function == table.value:
+                yield from pages
 
     def value(self, unit_id: int, address: int) -> Value:
         """Our value of a holding register."""

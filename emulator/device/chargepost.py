@@ -10,6 +10,7 @@ from emulator.device.bank import Bank, Key
 from emulator.device.control import Demand, Flows, automatic, manual
 from emulator.device.faults import ActiveFault, Faults
 from emulator.device.levers import CLEARANCE, GRID_MODE, OPERATION_MODE, REQUEST, Levers
+from emulator.device.masks import Masks
 from emulator.device.measures import measures_of
 from emulator.device.requests import answer
 from emulator.device.truth import Truth
@@ -73,7 +74,8 @@ class ChargePost:
         self.now = now
         self.seed = seed
         self.steps = 0
-        self.faults = Faults()
+        self.faults: Faults = Faults()
+        self.masks = Masks()
         self.truth = Truth()
         self.environment = Environment(mean_c=ambient_c, pv_ratio=pv_ratio, seed=seed)
         self.meter = GridMeter(profile.grid, self.environment)
@@ -160,6 +162,7 @@ class ChargePost:
         told = ", ".join(f"{key} {value:g}" for key, value in fault.options.items())
         self.truth.note(self.now.at, "fault", name, new=f"begins ({told})" if told else "begins")
         self._happen(fault)
+        self.masks.change(self)
         return fault
 
     def end_fault(self, name: str) -> bool:
@@ -167,6 +170,7 @@ class ChargePost:
         gone = self.faults.end(name)
         if gone:
             self.truth.note(self.now.at, "fault", name, new="ends")
+            self.masks.change(self)
         return gone
 
     def reboot(self) -> None:
@@ -213,6 +217,7 @@ class ChargePost:
         if s >= faults.next_end_s:
             for fault in faults.expired(s):
                 self.truth.note(now.at, "fault", fault.name, new="ends")
+            self.masks.change(self)
         if faults.version != self._seen_faults:
             self._feel_faults()
         if self.watchdog.expired(s):
@@ -222,6 +227,8 @@ class ChargePost:
         else:
             self._run(s)
         self._book()
+        if self.masks.active:
+            self.masks.remember(self)
 
     def _run(self, s: float) -> None:
         levers, demand, flows = self.levers, self._demand, self.flows

@@ -48,6 +48,12 @@ def _read(post: "ChargePost", unit_id: int, function: int, pdu: bytes) -> bytes:
     _, address, count = READ.unpack(pdu)
     if not 1 <= count <= MOST_WORDS_READ:
         return exception(function, ILLEGAL_VALUE)
+    if post.masks.active:
+        page = post.bank.page(unit_id, function, address, count, post.steps)
+        if page is None:
+            return exception(function, ILLEGAL_ADDRESS)
+        at = 2 * (address - page.start)
+        return bytes((function, 2 * count)) + post.masks.shown(page, post)[at : at + 2 * count]
     data = post.bank.read(unit_id, function, address, count, post.steps)
     if isinstance(data, int):
         return exception(function, data)

@@ -1,0 +1,67 @@
+"""Every store test runs against SQLite in a file, and against a PostgreSQL that is really started."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.enexa.store.database import sqlite_url
+from services.enexa.store.store import Store
+
+POSTGRES_HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a free port; the tests that need it skip where PostgreSQL is not installed."""
+    found = shutil.which("initdb")
+    home = Path(found).parent if found else next((each for each in POSTGRES_HOMES if (each / "initdb").exists()), None)
+    if home is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    directory = tmp_path_factory.mktemp("postgres")
+    shutil.chown(directory, "postgres")
+    for parent in list(directory.parents)[:3]:
+        parent.chmod(0o755)
+    data = directory / "data"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def as_postgres(*command: str) -> None:
+        done = subprocess.run(
+            ["runuser", "-u", "postgres", "--", *command], capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode != 0:
+            pytest.fail(f"{command[0]} failed: {done.stdout}{done.stderr}")
+
+    as_postgres(str(home / "initdb"), "-D", str(data), "-U", "app", "-A", "trust", "--no-sync")
+    options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off"
+    log = str(directory / "log")
+    as_postgres(str(home / "pg_ctl"), "-D", str(data), "-w", "-l", log, "-o", options, "start")
+    yield f"postgresql+asyncpg://app@127.0.0.1:{port}/postgres"
+    as_postgres(str(home / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh, empty database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "enexa.sqlite")
+    server: str = request.getfixturevalue("postgres")
+    name = f"test_{abs(hash(str(tmp_path))):x}"
+    host = server.removeprefix("postgresql+asyncpg://").removesuffix("/postgres")
+    subprocess.run(
+        ["psql", f"postgresql://{host}/postgres", "-q", "-c", f"CREATE DATABASE {name}"], check=True, timeout=30
+    )
+    return f"postgresql+asyncpg://{host}/{name}"
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    opened = Store(url)
+    await opened.open()
+    yield opened
+    await opened.close()

@@ -1,0 +1,187 @@
+"""Samples are stored exactly once, whatever arrives twice, late, out of order or after a restart."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.enexa.store.store import Store
+from services.enexa.store.telemetry import NO_EPOCH, Ingest, Stored, observed_gaps
+from shared.contract.reads import Point
+from shared.contract.telemetry import Gap, Telemetry
+from tests.unit.enexa.dispatching.scene import START, sample
+
+
+def at(second: int) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+def numbered(number: int) -> Telemetry:
+    return sample(at(number), sequence=number, soc_pct=float(number % 100))
+
+
+async def keep(
+    store: Store, *numbers: int, epoch: str = "e1", gaps: tuple[Gap, ...] = (), received: datetime = START
+) -> Stored:
+    return await store.telemetry.keep(
+        Ingest(
+            site_id="SITE001",
+            epoch=epoch,
+            samples=tuple(numbered(each) for each in numbers),
+            gaps=gaps,
+            received_at=received,
+        )
+    )
+
+
+async def stored_numbers(store: Store) -> list[int]:
+    found = await store.telemetry.raw("SITE001", START, START + timedelta(days=1))
+    return [each.sequence or 0 for each in found]
+
+
+async def test_a_sample_is_stored_once_and_the_second_time_is_a_duplicate(store: Store) -> None:
+    first, second = await keep(store, 1), await keep(store, 1)
+
+    assert (len(first.fresh), first.duplicates, first.stored_through) == (1, 0, 1)
+    assert (len(second.fresh), second.duplicates, second.stored_through) == (0, 1, 1)
+    assert await stored_numbers(store) == [1]
+
+
+async def test_stored_through_waits_for_what_is_missing(store: Store) -> None:
+    assert (await keep(store, 1, 2, 5)).stored_through == 2
+    assert (await keep(store, 4)).stored_through == 2
+    assert (await keep(store, 3)).stored_through == 5
+
+
+async def test_a_declared_gap_closes_the_row_and_is_shown_with_its_times(store: Store) -> None:
+    gap = Gap(from_sequence=2, to_sequence=4, reason="no sampler ran", from_at=at(2), until_at=at(5))
+
+    assert (await keep(store, 1, 5, gaps=(gap,))).stored_through == 5
+    (shown,) = await store.telemetry.declared_gaps("SITE001", START, at(60))
+    assert (shown.from_, shown.until, shown.reason) == (at(2), at(5), "no sampler ran")
+
+
+async def test_epochs_are_counted_apart(store: Store) -> None:
+    await keep(store, 1, 2)
+
+    assert (await keep(store, 1, epoch="e2")).stored_through == 1
+    assert len(await stored_numbers(store)) == 3
+
+
+async def test_a_sample_without_a_number_is_known_by_its_time(store: Store) -> None:
+    plain = Ingest(site_id="SITE001", epoch=NO_EPOCH, samples=(sample(at(1)),), gaps=(), received_at=START)
+
+    first, second = await store.telemetry.keep(plain), await store.telemetry.keep(plain)
+
+    assert (len(first.fresh), len(second.fresh), first.stored_through) == (1, 0, None)
+
+
+async def test_many_at_once_are_merged_into_few_commits(store: Store) -> None:
+    before = store.committer.commits_count
+    results = await asyncio.gather(*(keep(store, number) for number in range(1, 401)))
+
+    assert sorted(await stored_numbers(store)) == list(range(1, 401))
+    assert max(each.stored_through or 0 for each in results) == 400
+    assert store.committer.commits_count - before <= 10
+
+
+async def test_means_per_minute_and_quarter_fold_late_samples_in(store: Store) -> None:
+    await keep(store, 1, 2, 61)
+    await keep(store, 3, received=START + timedelta(hours=3))
+
+    first, second = await store.telemetry.points("SITE001", START, at(120))
+    assert (first.samples, first.soc_pct, second.samples) == (3, 2.0, 1)
+    (quarter,) = await store.telemetry.points("SITE001", START, at(900), resolution_s=900)
+    assert quarter.samples == 4
+
+
+async def test_the_latest_sample_is_the_one_with_the_newest_time_and_keeps_when_it_was_received(store: Store) -> None:
+    await keep(store, 100, received=at(101))
+    await keep(store, 7, received=at(500))
+
+    latest = await store.telemetry.latest("SITE001")
+
+    assert latest is not None
+    assert (latest[0].sequence, latest[1]) == (100, at(101))
+
+
+async def test_what_is_missing_is_known_after_a_restart(url: str) -> None:
+    store = Store(url)
+    await store.open()
+    gap = Gap(from_sequence=6, to_sequence=7, reason="thinned")
+    await keep(store, 1, 2, 4, 8, gaps=(gap,))
+    await store.close()
+
+    store = Store(url)
+    await store.open()
+    assert store.telemetry.missing("SITE001") == 2
+    assert (await keep(store, 3, 5)).stored_through == 8
+    assert (await keep(store, 8)).duplicates == 1
+    await store.close()
+
+
+async def test_retention_drops_samples_and_keeps_quarter_hours(store: Store) -> None:
+    await keep(store, *range(1, 50))
+    await store.telemetry.forget(at(40))
+
+    assert await stored_numbers(store) == list(range(40, 50))
+    assert len(await store.telemetry.points("SITE001", START, at(900), resolution_s=900)) == 1
+
+
+def test_gaps_between_points_are_found() -> None:
+    points = [Point(at=at(second)) for second in (0, 60, 300)]
+
+    gaps = observed_gaps(points, START, at(600), timedelta(seconds=60), "no sample was received")
+
+    assert [(gap.from_, gap.until) for gap in gaps] == [(at(120), at(300)), (at(360), at(600))]
+
+
+STORY = st.lists(
+    st.one_of(
+        st.tuples(st.just("samples"), st.lists(st.integers(1, 30), min_size=1, max_size=8)),
+        st.tuples(st.just("gap"), st.lists(st.integers(1, 30), min_size=2, max_size=2)),
+        st.tuples(st.just("restart"), st.just([])),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STORY)
+def test_whatever_is_sent_is_stored_exactly_once(
+    tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, list[int]]]
+) -> None:
+    asyncio.run(_play(str(tmp_path_factory.mktemp("store") / "enexa.sqlite"), story))
+
+
+async def _play(path: str, story: list[tuple[str, list[int]]]) -> None:
+    store = Store(f"sqlite+aiosqlite:///{path}")
+    await store.open()
+    sent: set[int] = set()
+    accounted: set[int] = set()
+    for what, numbers in story:
+        if what == "restart":
+            await store.close()
+            store = Store(f"sqlite+aiosqlite:///{path}")
+            await store.open()
+            continue
+        if what == "gap":
+            first, last = sorted(numbers)
+            stored = await keep(store, gaps=(Gap(from_sequence=first, to_sequence=last, reason="thinned"),))
+            accounted |= set(range(first, last + 1))
+        else:
+            fresh = {number for number in numbers if number not in accounted}
+            stored = await keep(store, *numbers)
+            assert len(stored.fresh) == len(fresh)
+            sent |= fresh
+            accounted |= fresh
+        through = 0
+        while through + 1 in accounted:
+            through += 1
+        assert stored.stored_through == (through or None)
+    assert await stored_numbers(store) == sorted(sent)
+    quarter = await store.telemetry.points("SITE001", START, START + timedelta(hours=1), resolution_s=900)
+    assert sum(each.samples for each in quarter) == len(sent)
+    await store.close()

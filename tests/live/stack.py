@@ -21,6 +21,7 @@ import msgspec
 from services.stack.options import PORT_VARIABLES, Ports
 from services.stack.places import ROOT, Places
 from services.stack.record import ProgramState, Record, load
+from shared.contract.dispatch import CommandStatus
 from shared.contract.operations import GET_LATEST, GET_SCHEDULE, GET_SERIES, LIST_COMMANDS, Operation
 from shared.contract.reads import CommandPage, CommandRecord, LatestTelemetry, Series
 from shared.contract.schedule import SiteSchedule
@@ -139,6 +140,10 @@ class Stack:
 
     def commands(self) -> tuple[CommandRecord, ...]:
         return self.ask(LIST_COMMANDS, CommandPage, limit="500").commands
+
+    def verified(self) -> list[CommandRecord]:
+        """Commands whose effect was measured."""
+        return [each for each in self.commands() if each.status is CommandStatus.VERIFIED]
 
     def seconds(self, since: datetime, until: datetime) -> Series:
         """Every stored second between two instants."""

@@ -12,7 +12,6 @@ import pytest
 
 from services.stack.containers import project
 from services.stack.places import ROOT
-from shared.contract.dispatch import CommandStatus
 from tests.live.stack import PROGRAMS, Stack, free_ports
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900), pytest.mark.xdist_group("compose")]
@@ -118,7 +117,7 @@ def test_all_three_are_healthy(containers: Containers) -> None:
 def test_the_loop_closes_in_containers_too(containers: Containers) -> None:
     containers.wait_for(lambda: containers.latest().age_s < 5, "a fresh sample", within_s=60)
     containers.wait_for(
-        lambda: [each for each in containers.commands() if each.status is CommandStatus.VERIFIED],
+        containers.verified,
         "a verified setpoint",
         within_s=60,
     )

@@ -76,7 +76,7 @@ def test_a_plan_is_made_for_the_published_prices(stack: Stack) -> None:
 
 def test_a_dispatched_setpoint_is_verified(stack: Stack) -> None:
     verified = stack.wait_for(
-        lambda: [each for each in stack.commands() if each.status is CommandStatus.VERIFIED],
+        stack.verified,
         "a verified command",
         within_s=LOOP_CLOSES_WITHIN_S,
     )
@@ -188,7 +188,7 @@ def test_after_all_that_setpoints_are_verified_again(stack: Stack) -> None:
     now = stack.wait_for(lambda: fresh(stack), "a fresh sample", within_s=LOOP_CLOSES_WITHIN_S)
 
     stack.wait_for(
-        lambda: [each for each in stack.commands() if each.status is CommandStatus.VERIFIED and each.planned_at >= now],
+        lambda: [each for each in stack.verified() if each.planned_at >= now],
         "a command planned after the kills is verified",
         within_s=90,
     )

@@ -1,0 +1,1 @@
+"""Unit tests of the simulated world: its wires, its links, its judge."""

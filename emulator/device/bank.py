@@ -143,6 +143,11 @@ class Bank:
             page.pack(step)
         return page
 
+    def outdate(self) -> None:
+        """Something changed between two steps: the next read packs anew."""
+        for page in self.pages(Table.INPUT):
+            page.fresh_step = -1
+
     def pages(self, table: Table) -> Iterator[Page]:
         """Every page of one table."""
         for (_, function), pages in self._pages.items():

@@ -384,6 +384,7 @@ class ChargePost:
         self.watchdog.mode_written(mode_on=mode_on)
         if not self.faults.has("setpoint_not_applied"):
             self.refresh()
+        self.bank.outdate()
 
     def refresh(self) -> None:
         """Work out anew which setpoints are in force."""

@@ -26,7 +26,6 @@ class Demand:
         "ev_1_kw",
         "ev_2_kw",
         "export_kw",
-        "import_floor_kw",
         "loss_linear_ratio",
         "loss_quadratic_per_kw",
         "pv_kw",
@@ -89,12 +88,13 @@ def automatic(demand: Demand, flows: Flows) -> None:
     ev_1, ev_2 = demand.ev_1_kw, demand.ev_2_kw
     loss = ev_loss_kw(demand, ev_1) + ev_loss_kw(demand, ev_2)
     own = demand.base_kw + loss
-    clearance = demand.clearance_kw
+    # What the station itself draws is imported even above the clearance; the battery never offsets it.
+    clearance = max(demand.clearance_kw, demand.base_kw - demand.pv_kw)
     need = ev_1 + ev_2 + own - demand.pv_kw
     if demand.request_kw is None:
         wanted = clearance if need > clearance else INFINITE_KW
     else:
-        wanted = min(max(demand.request_kw, own - demand.pv_kw, 0.0), max(clearance, 0.0))
+        wanted = min(max(demand.request_kw, own - demand.pv_kw, 0.0), clearance)
     battery = need - min(wanted, clearance)
     battery_1, battery_2 = _split(demand, ev_1, ev_2, battery)
     grid = need - battery_1 - battery_2
@@ -113,7 +113,11 @@ def manual(demand: Demand, flows: Flows) -> None:
     battery_1 = _held(ac_1 - target_1, demand.charge_1_kw, demand.discharge_1_kw)
     battery_2 = _held(ac_2 - target_2, demand.charge_2_kw, demand.discharge_2_kw)
     allowed = target_1 + target_2
+    most = allowed if ev_1 + ev_2 > 0.0 else max(demand.clearance_kw - demand.base_kw + demand.pv_kw, 0.0)
     grid = ac_1 + ac_2 - battery_1 - battery_2
+    if grid > most:
+        battery_1, battery_2 = _less_charge(battery_1, battery_2, grid - most)
+        grid = ac_1 + ac_2 - battery_1 - battery_2
     flows.curtailed_kw = 0.0
     if grid > allowed + 1e-9 and ev_1 + ev_2 > 0.0:
         ev_1, ev_2 = _curtailed(demand, allowed + battery_1 + battery_2)
@@ -207,6 +211,18 @@ def _allowed_targets(demand: Demand) -> tuple[float, float]:
         return target_1, target_2
     change = 0.5 * (allowed - total)
     return target_1 + change, target_2 + change
+
+
+def _less_charge(battery_1: float, battery_2: float, excess_kw: float) -> tuple[float, float]:
+    """Charging gives way, in proportion, until the excess or the charging is gone."""
+    charge = -min(battery_1, 0.0) - min(battery_2, 0.0)
+    if charge <= 0.0:
+        return battery_1, battery_2
+    keep = max(0.0, 1.0 - excess_kw / charge)
+    return (
+        battery_1 * keep if battery_1 < 0.0 else battery_1,
+        battery_2 * keep if battery_2 < 0.0 else battery_2,
+    )
 
 
 def _held(wanted: float, charge_kw: float, discharge_kw: float) -> float:

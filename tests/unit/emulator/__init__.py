@@ -1,0 +1,1 @@
+"""The station as physics and firmware, without sockets."""

@@ -96,7 +96,7 @@ def _endpoint(each: Route, gate: Gate) -> HTTPRouteHandler:
         path=re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path),
         http_method=[operation.method],  # type: ignore[list-item]  # the table's methods are Litestar's
         name=operation.name,
-        status_code=200,  # what Litestar documents; the real status comes with the gate's answer, also where it has no body
+        status_code=200,  # the real status comes with the gate's answer, also where it has no body
     )(endpoint)
 
 

@@ -92,7 +92,11 @@ class Forwarder:
         lane = self._lane
         while True:
             await self._until_well()
-            config = await self._try(lambda: self._enexa.config(lane.site_id))
+            try:
+                config = await self._useful(lambda: self._enexa.config(lane.site_id))
+            except (Refused, Unreachable):
+                await self._clock.sleep(1.0)
+                continue
             if config is not None:
                 lane.take_config(config)
             deadline_s = self._clock.now().s + CONFIG_EVERY_S
@@ -113,6 +117,7 @@ class Forwarder:
                 next_s = now.s + SCHEDULE_EVERY_S
                 if schedule is not None:
                     lane.take_schedule(schedule)
+                    wanted = False
             await self._clock.sleep(PLAN_WANTED_EVERY_S if wanted else 1.0)
 
     # ---- one exchange ------------------------------------------------------------------------------------------------

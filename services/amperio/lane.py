@@ -66,7 +66,6 @@ class SiteLane:
         self.courier = Courier()
         self.sample_kept = asyncio.Event()
         self.event_kept = asyncio.Event()
-        self.plan_wanted = asyncio.Event()
         self.config_acks: list[ConfigAck] = []
         self.image_at: Moment | None = None
         self.overruns = 0
@@ -186,8 +185,6 @@ class SiteLane:
         orders = self.agent.step(now, image, self._inbox())
         outcomes = await self.link.carry_out(orders) if orders.writes or orders.checks else Outcomes()
         settled = self.agent.settle(self._clock.now(), outcomes)
-        if self.agent.wants_plan:
-            self.plan_wanted.set()
         self._report(settled.facts)
         await self._keep(orders.sample, settled)
         self._cycled_at = self._clock.now()
@@ -197,7 +194,6 @@ class SiteLane:
                 future.set_result(None)
         if settled.config_ack is not None:
             self.config_acks.append(settled.config_ack)
-            self.plan_wanted.set()
 
     async def _look(self, now: Moment) -> SiteImage | None:
         self._cycle_number += 1

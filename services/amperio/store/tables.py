@@ -23,11 +23,11 @@ _EVENT = msgspec.json.Decoder(Event)
 AUDIT_ROWS_MAX = 2_000_000
 
 
-def _first(connection: apsw.Connection, sql: str, *values: apsw.SQLiteValue) -> tuple[Any, ...] | None:
+def _first(connection: apsw.Connection, sql: str, *values: str | int) -> tuple[Any, ...] | None:
     return connection.execute(sql, values).fetchone()
 
 
-def _number(connection: apsw.Connection, sql: str, *values: apsw.SQLiteValue) -> int | None:
+def _number(connection: apsw.Connection, sql: str, *values: str | int) -> int | None:
     row = _first(connection, sql, *values)
     return None if row is None or row[0] is None else int(row[0])
 

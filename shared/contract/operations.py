@@ -417,7 +417,6 @@ PUT_GRID_LIMIT = _amperio(
     request=GridOperatorLimit,
     reply=GridOperatorLimit,
     budget=Budget.COMMAND,
-    served=False,
     idempotent=True,
 )
 DELETE_GRID_LIMIT = _amperio(
@@ -428,7 +427,6 @@ DELETE_GRID_LIMIT = _amperio(
     OPERATOR,
     status=204,
     budget=Budget.COMMAND,
-    served=False,
     idempotent=True,
 )
 AMPERIO_SITES = _amperio(

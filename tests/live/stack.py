@@ -142,8 +142,9 @@ class Stack:
         return self.ask(LIST_COMMANDS, CommandPage, limit="500").commands
 
     def verified(self) -> list[CommandRecord]:
-        """Commands whose effect was measured."""
-        return [each for each in self.commands() if each.status is CommandStatus.VERIFIED]
+        """Setpoints whose effect was measured, newest first."""
+        setpoints = [each for each in self.commands() if each.measured_kw is not None]
+        return [each for each in setpoints if each.status is CommandStatus.VERIFIED]
 
     def seconds(self, since: datetime, until: datetime) -> Series:
         """Every stored second between two instants."""

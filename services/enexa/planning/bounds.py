@@ -61,6 +61,7 @@ class Bound(Struct, frozen=True, kw_only=True):
     charge_kwh: Floats
     discharge_kwh: Floats
     energy_kwh: Floats
+    unserved_by_step_kwh: Floats
     unserved_kwh: float
     end_kwh: float
 
@@ -93,6 +94,7 @@ def perfect_foresight(given: Foresight) -> Bound:
         charge_kwh=flow[CHARGE],
         discharge_kwh=flow[DISCHARGE],
         energy_kwh=flow[ENERGY],
+        unserved_by_step_kwh=flow[UNSERVED],
         unserved_kwh=float(flow[UNSERVED].sum()),
         end_kwh=end_kwh,
     )

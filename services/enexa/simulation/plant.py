@@ -70,7 +70,7 @@ def levels_kw(
     return float(max(min(sold_kw, max_discharge_kw, export_room_kw - surplus_kw), 0.0))
 
 
-def run_steps(
+def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pays for every call with arrays
     first: int,
     last: int,
     mode: int,
@@ -134,8 +134,8 @@ def run_steps(
             )
         else:
             battery_kw = levels_kw(
-                net_kw, assist_kw, charge_kw, discharge_kw, energy_kwh, cap_kw + spare_sun_kw, export_room_kw, charge_eff,
-                discharge_eff, step_h, levels[:, step // steps_per_slot],
+                net_kw, assist_kw, charge_kw, discharge_kw, energy_kwh, cap_kw + spare_sun_kw, export_room_kw,
+                charge_eff, discharge_eff, step_h, levels[:, step // steps_per_slot],
             )  # fmt: skip
         grid_kw = net_kw - battery_kw
         if sun_last:

@@ -175,9 +175,9 @@ class Run:
         """Advance from step `first` to `last`; `levels` has a column for each slot of the stretch."""
         given = self.given
         self._run_steps(
-            first, last, mode, STEP_S / 3600, STEPS_PER_SLOT, self._parameters, given.buy_eur_per_kwh, given.sell_eur_per_kwh, given.pv_kw,
-            given.own_kw, given.import_cap_kw, given.car_first, given.car_last, given.car_max_kw, self.rest_kwh, levels,
-            self.state, self.record,
+            first, last, mode, STEP_S / 3600, STEPS_PER_SLOT, self._parameters, given.buy_eur_per_kwh,
+            given.sell_eur_per_kwh, given.pv_kw, given.own_kw, given.import_cap_kw, given.car_first, given.car_last,
+            given.car_max_kw, self.rest_kwh, levels, self.state, self.record,
         )  # fmt: skip
 
 

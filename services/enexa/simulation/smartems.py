@@ -10,15 +10,15 @@ What it knows is a choice, and the difference between the choices is the price o
     ALL        every car and every price known                 what is left is model and control
 """
 
-from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
 
-from services.enexa.market.prices import PriceSeries
+from services.enexa.market.prices import PriceSeries, published_until
 from services.enexa.planning.assembly import OUTCOMES, POLICY_SAMPLES, end_value_eur_per_kwh, outcome_table, substeps
 from services.enexa.planning.bounds import whole_battery
 from services.enexa.planning.forecast import ArrivalModel, estimate_prices, learn_arrivals, sample_ev_kw
@@ -87,6 +87,9 @@ class SmartEms:
         self._drawn_from = 0
         self._table: Floats = np.zeros((4, OUTCOMES, 0))
         self._known_kw: Floats = np.zeros(0)
+        self._priced: Floats = np.zeros(0)
+        self._priced_from = 0
+        self._priced_until: datetime | None = None
         self.plans_count = 0
 
     def complete(self) -> Run:
@@ -105,8 +108,7 @@ class SmartEms:
     def _plan(self, step: int) -> None:
         slot = step // STEPS_PER_SLOT
         slots = min(self._horizon, self._slots - slot)
-        starts = [self._given.at(STEPS_PER_SLOT * (slot + index)) for index in range(slots)]
-        price = self._price(step, starts)
+        price = self._price(step, slot, slots)
         table = self._outcomes(step, slot, slots)
         hours = np.full(slots, SLOT_S / 3600)
         hours[0] = (STEPS_PER_SLOT - step % STEPS_PER_SLOT) * STEP_S / 3600
@@ -114,12 +116,23 @@ class SmartEms:
         self._set_levels(slot, price[0], values[1])
         self.plans_count += 1
 
-    def _price(self, step: int, starts: Sequence[object]) -> Floats:
+    def _price(self, step: int, slot: int, slots: int) -> Floats:
+        """Published prices, and estimates for the slots behind them; both change only with a publication."""
         at = self._given.at(step)
-        known = self._prices if self._knows is Knows.ALL else self._prices.published(at)
-        recent = known.window(at - timedelta(days=15), at + timedelta(days=4))
-        prices, _ = estimate_prices(recent, starts)  # type: ignore[arg-type]  # datetimes, by construction
-        return np.array(prices)
+        until = max(published_until(at), at) if self._knows is not Knows.ALL else None
+        if (
+            until != self._priced_until
+            or len(self._priced) == 0
+            or slot + slots > self._priced_from + len(self._priced)
+        ):
+            self._priced_until, self._priced_from = until, slot
+            known = self._prices if self._knows is Knows.ALL else self._prices.published(at)
+            recent = known.window(at - timedelta(days=15), at + timedelta(days=5))
+            count = min(self._horizon + 100, self._slots - slot)
+            starts = [self._given.at(STEPS_PER_SLOT * (slot + index)) for index in range(count)]
+            self._priced = np.array(estimate_prices(recent, starts)[0])
+        first = slot - self._priced_from
+        return self._priced[first : first + slots]
 
     def _values(self, price: Floats, table: Floats, hours: Floats, slot: int) -> Floats:
         given, battery, tariff = self._given, self._battery, self._given.tariff

@@ -18,7 +18,7 @@ from services.enexa.planning.problem import (
 from services.enexa.planning.tuning import Tuning
 from shared.contract.config import SiteConfig
 from shared.contract.events import Event, EventKind
-from shared.contract.telemetry import Telemetry
+from shared.contract.telemetry import Mode, Telemetry
 from shared.energy.slots import local_day
 
 SESSIONS_MAX = 2000
@@ -182,9 +182,14 @@ def pv_of(config: SiteConfig) -> PvArray | None:
 
 
 def _caps(config: SiteConfig, sample: Telemetry, now: datetime) -> tuple[ImportCap, ...]:
-    """A clearance below our own limit is the grid operator's, in force until it is seen to be lifted."""
+    """A clearance below our own limit is the grid operator's, in force until it is seen to be lifted; unless the
+    middleware acts on its own, for then it is the middleware's fallback and ends with it."""
     shown_kw = sample.grid.clearance_kw
-    if shown_kw is None or shown_kw >= config.grid.import_limit_kw - CAP_MARGIN_KW:
+    if (
+        sample.station.mode not in (None, Mode.ONLINE)
+        or shown_kw is None
+        or shown_kw >= config.grid.import_limit_kw - CAP_MARGIN_KW
+    ):
         return ()
     return (ImportCap(start=now, until=None, import_kw=shown_kw),)
 

@@ -16,7 +16,7 @@ from services.enexa.dispatching.dispatcher import Dispatcher, Limits, Orders
 from services.enexa.dispatching.gates import Intent, View, decide
 from services.enexa.dispatching.ledger import Ledger
 from services.enexa.dispatching.reconcile import Reconciliation, StepName
-from services.enexa.dispatching.triggers import Trigger, Triggers, expected_soc_pct
+from services.enexa.dispatching.triggers import Trigger, Triggers, expected_soc_pct, slot_index
 from shared.contract.config import SiteConfig
 from shared.contract.dispatch import CommandStatus, DispatchAck, DispatchRecord
 from shared.contract.reads import CommandRecord, SiteState
@@ -185,11 +185,11 @@ class SiteCore:
         schedule = self.schedule
         if schedule is None or not schedule.valid_from <= now.at < schedule.valid_until:
             return None, None
-        for index in reversed(range(len(schedule.slots))):
-            if schedule.slots[index].start <= now.at:
-                following = schedule.slots[index + 1].start if index + 1 < len(schedule.slots) else schedule.valid_until
-                return schedule.slots[index], following
-        return None, None
+        index = slot_index(schedule, now)
+        if index is None:
+            return None, None
+        following = schedule.slots[index + 1].start if index + 1 < len(schedule.slots) else schedule.valid_until
+        return schedule.slots[index], following
 
     def _resume_once(self, now: Moment) -> None:
         if self._resume is None:

@@ -118,6 +118,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._open: dict[str, Entry] = {}
+        """Those that have not ended: what a second looks at, however long the ledger is."""
         self._changed: dict[str, CommandRecord] = {}
 
     def plan(
@@ -147,6 +149,7 @@ class Ledger:
             history=(StatusChange(status=S.PLANNED, at=now.at, note=reason),),
         )
         self._entries[record.command_id] = Entry(command=command, record=record, since_s=now.s)
+        self._open[record.command_id] = self._entries[record.command_id]
         self._changed[record.command_id] = record
         self._bound()
         return record
@@ -157,7 +160,7 @@ class Ledger:
             if record.status in FINAL:
                 continue
             entry = Entry(command=_placeholder(record), record=record, since_s=now.s)
-            self._entries[record.command_id] = entry
+            self._entries[record.command_id] = self._open[record.command_id] = entry
             if record.status is S.PLANNED:
                 self.tell(now, record.command_id, N.SUPERSEDE, "the platform was restarted before it was sent")
             elif record.status is S.SENT:
@@ -194,7 +197,7 @@ class Ledger:
 
     def tick(self, now: Moment) -> None:
         """Let time pass: commands not sent in time expire, effects not seen in time have failed."""
-        for entry in tuple(self._entries.values()):
+        for entry in tuple(self._open.values()):
             record = entry.record
             if record.status is S.PLANNED and now.at >= record.valid_until:
                 self.tell(now, record.command_id, N.EXPIRE, "never sent")
@@ -219,9 +222,8 @@ class Ledger:
         return entry.record if entry else None
 
     def open_ids(self, *statuses: CommandStatus) -> list[str]:
-        """Commands in one of these states, oldest first; all that have not ended where none is named."""
-        wanted = statuses or tuple(status for status in S if status not in FINAL)
-        return [key for key, entry in self._entries.items() if entry.record.status in wanted]
+        """Commands that have not ended and are in one of these states, oldest first; all where none is named."""
+        return [key for key, entry in self._open.items() if not statuses or entry.record.status in statuses]
 
     def take_changed(self) -> list[CommandRecord]:
         """Records that changed since the last call, each in its newest form."""
@@ -276,18 +278,21 @@ class Ledger:
         change = StatusChange(status=status, at=now.at, note=note[:500])
         entry.record = msgspec.structs.replace(entry.record, status=status, history=(*entry.record.history, change))
         entry.since_s = now.s
+        if status in FINAL:
+            self._open.pop(entry.record.command_id, None)
         if status in WAITING_FOR_EFFECT and entry.effect_due_s is None:
             entry.effect_due_s = now.s + VERIFY_WITHIN_S
         self._changed[entry.record.command_id] = entry.record
 
     def _waiting(self) -> list[Entry]:
-        return [entry for entry in self._entries.values() if entry.record.status in WAITING_FOR_EFFECT]
+        return [entry for entry in self._open.values() if entry.record.status in WAITING_FOR_EFFECT]
 
     def _bound(self) -> None:
         """Forget the oldest commands that have ended; one that has not is never forgotten."""
         excess = len(self._entries) - RECORDS_MAX
-        for key in [key for key, entry in self._entries.items() if entry.record.status in FINAL][: max(excess, 0)]:
-            del self._entries[key]
+        if excess > 0:
+            for key in [key for key in self._entries if key not in self._open][:excess]:
+                del self._entries[key]
 
 
 def within_tolerance(measured_kw: float, aimed_kw: float) -> bool:

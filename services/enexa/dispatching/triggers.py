@@ -1,6 +1,7 @@
 """What makes a new plan necessary: edges of the world, and a world that leaves the plan (pure)."""
 
 import math
+from bisect import bisect_right
 from enum import StrEnum
 
 from shared.contract.config import SiteConfig
@@ -57,9 +58,10 @@ class Triggers:
         self._watch_clearance(sample)
         if schedule is None:
             return
-        slot = next((each for each in reversed(schedule.slots) if each.start <= now.at), None)
-        if slot is None or now.at >= schedule.valid_until:
+        index = slot_index(schedule, now)
+        if index is None or now.at >= schedule.valid_until:
             return
+        slot = schedule.slots[index]
         ev_kw = math.fsum(each.power_kw for each in sample.chargers if each.power_kw is not None)
         off_demand = abs(ev_kw - slot.ev_kw) >= max(config.planner.demand_replan_kw, 0.1) and ev_kw > 0.0
         self._watch(now, Trigger.DEMAND_OFF_PLAN, off=off_demand)
@@ -111,9 +113,15 @@ class Triggers:
         self._clearance_kw = shown_kw
 
 
+def slot_index(schedule: SiteSchedule, now: Moment) -> int | None:
+    """The slot that began last; None before the first one."""
+    index = bisect_right(schedule.slots, now.at, key=lambda slot: slot.start) - 1
+    return index if index >= 0 else None
+
+
 def expected_soc_pct(schedule: SiteSchedule, now: Moment) -> float | None:
     """Where the plan expects the state of charge now, between the targets of two slots."""
-    index = next((i for i in reversed(range(len(schedule.slots))) if schedule.slots[i].start <= now.at), None)
+    index = slot_index(schedule, now)
     if index is None or index == 0 or now.at >= schedule.valid_until:
         return None
     before, slot = schedule.slots[index - 1], schedule.slots[index]

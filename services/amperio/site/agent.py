@@ -460,10 +460,8 @@ class SiteAgent:
             fences=dict(self.ledger.fences),
             epoch=self.ledger.highest_epoch,
         )
-        if kept == self._kept:
-            return None
-        self._kept = kept
-        return kept
+        before, self._kept = self._kept, kept  # the newest parts, so that the next comparison ends at identity
+        return None if kept == before else kept
 
 
 def guard(setpoint: Setpoint, limits: LimitsInForce) -> None:

@@ -1,0 +1,1 @@
+"""A real Modbus/TCP port, and four clients that others wrote."""

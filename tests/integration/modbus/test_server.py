@@ -1,0 +1,213 @@
+"""Our own rules of the port: pipelining, fragments, bad headers, limits and ends."""
+
+import asyncio
+import random
+import ssl
+import struct
+from pathlib import Path
+
+import pytest
+import trustme
+
+from shared.chargepost.registers import GRID
+from tests.integration.modbus.served import HEADER, read, request, serving
+
+READ_GRID = read(4, 1000, 28)
+
+
+async def test_pipelined_requests_are_all_answered_in_order_with_their_ids() -> None:
+    async with serving() as served:
+        client = await served.connect()
+        asked = [(number * 7 + 1, 1000 + 2 * (number % 13)) for number in range(40)]
+        client.send(b"".join(request(read(4, address, 2), transaction=tid) for tid, address in asked))
+
+        whole = await (await served.connect()).ask(READ_GRID)
+        for tid, address in asked:
+            transaction, unit, pdu = await client.frame()
+            at = 2 + 2 * (address - 1000)
+            assert (transaction, unit) == (tid, 1)
+            assert pdu == bytes((4, 4)) + whole[at : at + 4]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+async def test_a_frame_may_come_in_pieces(cut: int) -> None:
+    async with serving() as served:
+        client = await served.connect()
+        frame = request(READ_GRID, transaction=9)
+
+        client.send(frame[:cut])
+        await asyncio.sleep(0.01)
+        client.send(frame[cut:] + request(READ_GRID, transaction=10))
+
+        assert (await client.frame())[0] == 9
+        assert (await client.frame())[0] == 10
+
+
+BAD_HEADERS = [
+    ("another protocol", HEADER.pack(1, 1, 6, 1)),
+    ("length 0", HEADER.pack(1, 0, 0, 1)),
+    ("length 1", HEADER.pack(1, 0, 1, 1)),
+    ("length 255", HEADER.pack(1, 0, 255, 1)),
+    ("length 65535", HEADER.pack(1, 0, 65_535, 1)),
+    ("noise", b"GET / HTTP/1.1\r\n\r\n"),
+    ("a TLS hello", bytes.fromhex("16030100f5010000f10303")),
+]
+
+
+@pytest.mark.parametrize(("why", "header"), BAD_HEADERS, ids=[row[0] for row in BAD_HEADERS])
+async def test_a_header_that_cannot_be_right_ends_its_connection_and_no_other(why: str, header: bytes) -> None:
+    async with serving() as served:
+        healthy, bad = await served.connect(), await served.connect()
+
+        bad.send(request(READ_GRID) + header)
+
+        assert (await bad.frame())[2][0] == 4
+        assert await bad.closed()
+        assert (await healthy.ask(READ_GRID))[0] == 4
+
+
+async def test_the_longest_legal_frame_is_read_whole() -> None:
+    async with serving() as served:
+        client = await served.connect()
+
+        reply = await client.ask(struct.pack(">BHHB", 16, 2514, 123, 246) + bytes(246))
+
+        assert reply == bytes((0x90, 0x02))
+        assert (await client.ask(READ_GRID))[0] == 4
+
+
+async def test_no_more_connections_than_the_limit() -> None:
+    async with serving(most_connections=3) as served:
+        clients = [await served.connect() for _ in range(3)]
+        for client in clients:
+            await client.ask(READ_GRID)
+
+        assert await (await served.connect()).closed()
+
+        await clients[0].close()
+        for _ in range(100):
+            if len(served.server.active_connections) < 3:
+                break
+            await asyncio.sleep(0.01)
+        assert (await (await served.connect()).ask(READ_GRID))[0] == 4
+
+
+async def test_an_idle_connection_is_closed_and_a_busy_one_stays() -> None:
+    async with serving(idle_s=0.25) as served:
+        idle, busy = await served.connect(), await served.connect()
+        closing = asyncio.create_task(idle.closed())
+        for _ in range(10):
+            await busy.ask(READ_GRID)
+            await asyncio.sleep(0.05)
+
+        assert await closing
+        assert (await busy.ask(READ_GRID))[0] == 4
+
+
+async def test_all_registers_of_a_reply_are_of_one_second() -> None:
+    async with serving() as served:
+        served.charge(max_kw=100.0)
+        client = await served.connect()
+        for _ in range(20):
+            client.send(b"".join(request(READ_GRID, transaction=tid) for tid in range(5)))
+            meters = [GRID.decode_bytes((await client.frame())[2][2:]) for _ in range(5)]
+            served.run(1)
+            assert all(meter == meters[0] for meter in meters)
+            volts = [meters[0].voltage_l1_v, meters[0].voltage_l2_v, meters[0].voltage_l3_v]
+            amps = [meters[0].current_l1_a, meters[0].current_l2_a, meters[0].current_l3_a]
+            apparent_kva = sum((v or 0.0) * (a or 0.0) for v, a in zip(volts, amps, strict=True)) / 1000.0
+            assert apparent_kva * (meters[0].power_factor_ratio or 0.0) == pytest.approx(meters[0].grid_kw, rel=1e-4)
+
+
+async def test_a_reboot_drops_the_connection_and_comes_back_with_power_on_values() -> None:
+    async with serving() as served:
+        client = await served.connect()
+        await client.ask(struct.pack(">BHHB2H", 16, 2500, 2, 4, 30, 1))
+        served.charge(max_kw=100.0)
+        imported_kwh = served.station.post.meter.imported_kwh
+
+        served.station.post.begin_fault("reboot")
+        served.server.drop_all()
+
+        assert await client.closed()
+        assert await (await served.connect()).closed()
+        served.run(60)
+        after = await served.connect()
+        assert await after.ask(read(3, 2500, 2)) == bytes((3, 4, 0, 60, 0, 0))
+        assert await after.ask(read(4, 2100, 1)) == bytes((4, 2, 0, 2))
+        assert served.station.post.meter.imported_kwh >= imported_kwh > 0.0
+
+
+async def test_a_reader_that_never_reads_does_not_disturb_others() -> None:
+    async with serving() as served:
+        deaf, healthy = await served.connect(), await served.connect()
+        for _ in range(200):
+            deaf.send(request(read(4, 3000, 45)) * 20)
+        for _ in range(20):
+            assert (await healthy.ask(READ_GRID))[0] == 4
+        await deaf.close()
+
+
+async def test_mutated_requests_never_disturb_a_healthy_client() -> None:
+    chance = random.Random(20240615)
+    async with serving(most_connections=50) as served:
+        healthy = await served.connect()
+        bad = await served.connect()
+        for round_ in range(400):
+            frames = b"".join(_mutated(chance) for _ in range(25))
+            bad.send(frames)
+            await bad.bytes_until_quiet(0.001)
+            if bad.reader.at_eof() or bad.writer.is_closing():
+                await bad.close()
+                bad = await served.connect()
+            if round_ % 10 == 0:
+                reply = await healthy.ask(READ_GRID, transaction=round_)
+                assert len(reply) == 58
+        assert (await healthy.ask(read(3, 515, 1)))[0] == 3
+
+
+GOOD = [READ_GRID, read(3, 2500, 12), struct.pack(">BHH", 6, 2500, 10), struct.pack(">BHHB2H", 16, 2506, 2, 4, 0, 9)]
+
+
+def _mutated(chance: random.Random) -> bytes:
+    """A request that began well: bits flipped, cut, doubled or made up."""
+    pdus = [
+        READ_GRID,
+        read(3, 2500, 12),
+        struct.pack(">BHH", 6, 2500, 10),
+        struct.pack(">BHHB2H", 16, 2506, 2, 4, 0, 9),
+    ]
+    frame = bytearray(request(chance.choice(pdus), transaction=chance.randrange(65_536)))
+    for _ in range(chance.randrange(3)):
+        frame[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
+    if chance.random() < 0.1:
+        del frame[chance.randrange(len(frame)) :]
+    if chance.random() < 0.05:
+        frame += chance.randbytes(chance.randrange(300))
+    return bytes(frame)
+
+
+async def test_modbus_security_wants_a_client_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    known, unknown = (ssl.create_default_context() for _ in range(2))
+    for each in (known, unknown):
+        authority.configure_trust(each)
+    authority.issue_cert("amperio@example.org").configure_cert(known)
+
+    async with serving(tls=context) as served:
+        assert len(await _read_over_tls(served.port, known)) == 65
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+            await _read_over_tls(served.port, unknown)
+
+
+async def _read_over_tls(port: int, context: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        writer.write(request(READ_GRID))
+        return await asyncio.wait_for(reader.readexactly(65), 5.0)
+    finally:
+        writer.transport.abort()

@@ -5,6 +5,7 @@ from datetime import datetime
 from io import StringIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shared.contract.dispatch import CommandStatus
 from shared.contract.reads import CommandRecord
@@ -60,7 +61,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One station of a command's life; `at` None = not reached. `after_s` counts from the first station."""
+    """One station of a command's life; `after_s` counts from the first one. Reached without `at` = passed unseen."""
 
     status: str
     reached: bool
@@ -98,7 +99,7 @@ def row(record: CommandRecord) -> Row:
     reached = [step.after_s for step in steps if step.reached and step.after_s is not None]
     return Row(
         record=record,
-        short_id=record.command_id[:8],
+        short_id=record.command_id.removeprefix(f"{record.site_id}-")[:10],
         tone=TONES.get(record.status, "neutral" if not final else "good"),
         final=final,
         steps=steps,
@@ -150,9 +151,15 @@ def _steps(record: CommandRecord) -> tuple[Step, ...]:
         return Step(status=status, reached=at is not None, at=at, after_s=after_s, note=notes.get(status, ""))
 
     if record.status not in FINAL or record.status is CommandStatus.VERIFIED:
-        return tuple(step(status) for status in LIFE)
+        return _passed(tuple(step(status) for status in LIFE))
     way = [step(status) for status in LIFE if status in times]
     return (*way, step(record.status))
+
+
+def _passed(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """A station that was skipped (the reply already said applied) counts as passed, without a time of its own."""
+    last = max((index for index, step in enumerate(steps) if step.reached), default=0)
+    return tuple(replace(step, reached=index <= last) for index, step in enumerate(steps))
 
 
 def to_csv(records: tuple[CommandRecord, ...]) -> str:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 
@@ -32,7 +33,7 @@ def books(shell: Shell) -> list[ControllerRouterHandler]:
         return found, len(found) == limit
 
     @get("/sites/{site_id:str}/dispatch-log")
-    async def log_page(request: Asked, site_id: str) -> Response[str]:
+    async def log_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         wanted = filter_of(request)
         found, is_cut = await chosen(site_id, wanted, ROWS_MAX)
@@ -52,7 +53,7 @@ def books(shell: Shell) -> list[ControllerRouterHandler]:
         )
 
     @get("/sites/{site_id:str}/dispatch-log.csv")
-    async def log_csv(request: Asked, site_id: str) -> Response[bytes]:
+    async def log_csv(request: Asked, site_id: FromPath[str]) -> Response[bytes]:
         require(request, deps, site_id=site_id)
         wanted = filter_of(request)
         found, _ = await chosen(site_id, wanted, CSV_ROWS_MAX)
@@ -61,7 +62,7 @@ def books(shell: Shell) -> list[ControllerRouterHandler]:
         return Response(to_csv(kept).encode(), headers=headers, media_type="text/csv")
 
     @get("/sites/{site_id:str}/commands/{command_id:str}")
-    async def command_page(request: Asked, site_id: str, command_id: str) -> Response[str]:
+    async def command_page(request: Asked, site_id: FromPath[str], command_id: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         record = deps.board.sites[site_id].commands.get(command_id) or await deps.store.journal.command(command_id)
         if record is None or record.site_id != site_id:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 
@@ -32,7 +33,7 @@ def configuration(shell: Shell) -> list[ControllerRouterHandler]:
         return config
 
     @get("/sites/{site_id:str}/config/versions")
-    async def versions_page(request: Asked, site_id: str) -> Response[str]:
+    async def versions_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         found = await deps.store.master.config_versions(site_id, limit=VERSIONS_SHOWN)
         before = {each.version: each for each in found}
@@ -43,14 +44,14 @@ def configuration(shell: Shell) -> list[ControllerRouterHandler]:
         )
 
     @get("/sites/{site_id:str}/config/{page:str}", sync_to_thread=False)
-    def form_page(request: Asked, site_id: str, page: str) -> Response[str]:
+    def form_page(request: Asked, site_id: FromPath[str], page: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         config, form = config_of(site_id, page), format_of(request)
         parts = [(part.title, shown(part, config, form)) for part in parts_of(page, config)]
         return draw(request, site_id, page, config, parts, saved="saved" in request.query_params)
 
     @post("/sites/{site_id:str}/config/{page:str}", status_code=200)
-    async def save(request: Asked, site_id: str, page: str) -> Response[Any]:
+    async def save(request: Asked, site_id: FromPath[str], page: FromPath[str]) -> Response[Any]:
         session = require(request, deps, site_id=site_id, operator=True)
         config, form = config_of(site_id, page), format_of(request)
         sent = {name: str(value) for name, value in (await request.form()).items()}

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 
@@ -87,7 +88,7 @@ def entrance(shell: Shell) -> list[ControllerRouterHandler]:
         return _json({"name": session.client_id, "role": session.scope, "csrf": session.csrf})
 
     @get("/assets/{version:str}/{name:str}")
-    async def asset(request: Asked, version: str, name: str) -> Response[bytes]:
+    async def asset(request: Asked, version: FromPath[str], name: FromPath[str]) -> Response[bytes]:
         found = await shell.assets.get(name)
         packed = "gzip" in request.headers.get("accept-encoding", "")
         headers = {**HEADERS, "Vary": "Accept-Encoding"}

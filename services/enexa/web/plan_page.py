@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 
@@ -16,7 +17,7 @@ def plan_page(shell: Shell) -> list[ControllerRouterHandler]:
     deps = shell.deps
 
     @get("/sites/{site_id:str}/plan", sync_to_thread=False)
-    def plan_view(request: Asked, site_id: str) -> Response[str]:
+    def plan_view(request: Asked, site_id: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         board, now = deps.board.sites[site_id], deps.clock.now().at
         made = board.plan
@@ -36,7 +37,7 @@ def plan_page(shell: Shell) -> list[ControllerRouterHandler]:
         )
 
     @post("/sites/{site_id:str}/replan", status_code=303)
-    async def replan(request: Asked, site_id: str) -> Response[Any]:
+    async def replan(request: Asked, site_id: FromPath[str]) -> Response[Any]:
         session = require(request, deps, site_id=site_id, operator=True)
         form = await request.form()
         check_token(request, session, str(form.get("csrf", "")))

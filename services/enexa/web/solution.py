@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -94,7 +95,7 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
         return shell.page(request, "solution.html", key="solution")
 
     @get("/sites/{site_id:str}/communication")
-    async def communication(request: Asked, site_id: str) -> Response[str]:
+    async def communication(request: Asked, site_id: FromPath[str]) -> Response[str]:
         session = require(request, deps, site_id=site_id)
         view, encoded = shell.live.current(site_id)
         entries = await deps.store.audit.entries(limit=AUDIT_SAMPLE) if session.is_operator else []
@@ -121,7 +122,7 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
         return shell.page(request, "api.html", key="api", hosts=hosts, message_name=message_name)
 
     @get("/sites/{site_id:str}/exceptions", sync_to_thread=False)
-    def exceptions(request: Asked, site_id: str) -> Response[str]:
+    def exceptions(request: Asked, site_id: FromPath[str]) -> Response[str]:
         require(request, deps, site_id=site_id)
         view, _ = shell.live.current(site_id)
         return shell.page(

@@ -95,7 +95,8 @@ function describe(flow, frame) {
   const view = frame.chargers[Number(node.slice(7)) - 1];
   if (!view) return '';
   const energy = view.plugged && view.session_kwh !== null ? ` · ${number(view.session_kwh, 1)} kWh` : '';
-  return `${view.plugged || view.state !== 'available' ? view.state.replaceAll('_', ' ') : 'free'}${energy}`;
+  if (!view.plugged && ['ready_to_charge', 'available'].includes(view.state)) return 'free';
+  return `${view.state.replaceAll('_', ' ')}${energy}`;
 }
 
 const LABELS = { grid: 'Grid', pv: 'Sun', own: 'Own consumption' };

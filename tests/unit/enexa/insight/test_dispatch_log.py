@@ -50,6 +50,13 @@ def test_a_living_command_shows_what_is_still_ahead() -> None:
     assert not line.final
 
 
+def test_a_station_that_the_reply_skipped_counts_as_passed_without_a_time() -> None:
+    line = row(record(S.VERIFIED, *(each for each in GOOD_WAY if each[0] is not S.ACKNOWLEDGED)))
+
+    assert [step.reached for step in line.steps] == [True] * 5
+    assert line.steps[2].at is None
+
+
 @pytest.mark.parametrize("end", sorted(FINAL - {S.VERIFIED}))
 def test_a_command_that_left_the_good_way_ends_where_it_left(end: CommandStatus) -> None:
     line = row(record(end, *GOOD_WAY[:3], (end, 16.0)))

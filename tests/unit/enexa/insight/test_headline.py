@@ -8,7 +8,6 @@ from services.enexa.planning.schedule import Reason
 from shared.contract.telemetry import Control, LimitedBy, Mode
 from tests.unit.enexa.insight.samples import sample
 
-
 FROM_CAR = "a car needs more than the grid gives"
 
 

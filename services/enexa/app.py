@@ -55,7 +55,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
 
     async def start() -> None:
         await store.open()
-        await plant_seed(store, settings.station, clock.now().at)
+        await plant_seed(store, settings.station, clock.now().at, speed=clock.speed)
         await platform.load()
 
     loops = [*runtime.loops(), *([platform.alerts.deliver] if settings.alert_webhook else [])]

@@ -64,21 +64,24 @@ class SpanWriter:
         self._pack = struct.Struct(layout).pack_into
         self._offset = 2 * (span.address - page.start)
         self._fields = fields
-        self._steps = tuple((1.0 / f.reg.factor, f.reg.kind is F32, f.reg.kind) for f in fields)
+        self._steps = tuple(
+            (1.0 / reg.factor, reg.kind is F32, reg.kind.sentinel, int(reg.kind.low), int(reg.kind.high))
+            for reg in (field.reg for field in fields)
+        )
         self._swaps = [2 * (f.address - page.start) for f in fields if f.words == 2]
         self._order = order
         self.measure = measure
 
     def write(self, data: bytearray) -> None:
         raws: list[float | int] = []
-        for value, (scale, is_float, kind) in zip(self.measure(), self._steps, strict=True):
+        for value, (scale, is_float, sentinel, low, high) in zip(self.measure(), self._steps, strict=True):
             if value is None:
-                raws.append(kind.sentinel)
+                raws.append(sentinel)
             elif is_float:
                 raws.append(value * scale)  # type: ignore[operator]  # measurements are numbers
             else:
                 raw = round(value * scale)  # type: ignore[operator]
-                raws.append(min(max(raw, int(kind.low)), int(kind.high)))
+                raws.append(low if raw < low else min(raw, high))
         self._pack(data, self._offset, *raws)
         if self._order is WordOrder.LOW_FIRST:
             for at in self._swaps:

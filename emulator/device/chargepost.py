@@ -382,14 +382,14 @@ class ChargePost:
             assert isinstance(interval, int | float)
             self.watchdog.beat(now.s, float(interval), mode_on=mode_on)
         self.watchdog.mode_written(mode_on=mode_on)
-        if not self.faults.has("setpoint_not_applied"):
-            self.refresh()
+        self.refresh()
         self.bank.outdate()
 
     def refresh(self) -> None:
         """Work out anew which setpoints are in force."""
         levers = self.levers
-        levers.read(self.bank, trusted=self.watchdog.trusts)
+        if not (self.faults.has("setpoint_not_applied") and self.watchdog.trusts):
+            levers.read(self.bank, trusted=self.watchdog.trusts)
         if self.faults.has("setpoint_clamped"):
             levers.clearance_kw = min(levers.clearance_kw, self.faults.option("setpoint_clamped", "limit"))
         if self.faults.has("setpoint_inverted"):

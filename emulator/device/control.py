@@ -85,7 +85,7 @@ def ev_loss_kw(demand: Demand, ev_kw: float) -> float:
 
 def automatic(demand: Demand, flows: Flows) -> None:
     """Import <= clearance; the battery covers the gap or fills up; cars are curtailed last, charging first."""
-    ev_1, ev_2 = demand.ev_1_kw, demand.ev_2_kw
+    ev_1, ev_2 = _within_units(demand)
     loss = ev_loss_kw(demand, ev_1) + ev_loss_kw(demand, ev_2)
     own = demand.base_kw + loss
     # What the station itself draws is imported even above the clearance; the battery never offsets it.
@@ -98,16 +98,14 @@ def automatic(demand: Demand, flows: Flows) -> None:
     battery = need - min(wanted, clearance)
     battery_1, battery_2 = _split(demand, ev_1, ev_2, battery)
     grid = need - battery_1 - battery_2
-    flows.curtailed_kw = 0.0
     if grid > clearance + 1e-9 and ev_1 + ev_2 > 0.0:
-        ev_1, ev_2 = _curtailed(demand, clearance + battery_1 + battery_2 + demand.pv_kw - demand.base_kw)
-        flows.curtailed_kw = demand.ev_1_kw + demand.ev_2_kw - ev_1 - ev_2
+        ev_1, ev_2 = _curtailed(demand, ev_1, ev_2, clearance + battery_1 + battery_2 + demand.pv_kw - demand.base_kw)
     _settle(demand, flows, ev_1, ev_2, battery_1, battery_2)
 
 
 def manual(demand: Demand, flows: Flows) -> None:
     """Each unit imports its target, own consumption on top; the battery is the slack, the car yields last."""
-    ev_1, ev_2 = demand.ev_1_kw, demand.ev_2_kw
+    ev_1, ev_2 = _within_units(demand)
     ac_1, ac_2 = _unit_loads(demand, ev_1, ev_2)
     target_1, target_2 = _allowed_targets(demand)
     battery_1 = _held(ac_1 - target_1, demand.charge_1_kw, demand.discharge_1_kw)
@@ -118,10 +116,8 @@ def manual(demand: Demand, flows: Flows) -> None:
     if grid > most:
         battery_1, battery_2 = _less_charge(battery_1, battery_2, grid - most)
         grid = ac_1 + ac_2 - battery_1 - battery_2
-    flows.curtailed_kw = 0.0
     if grid > allowed + 1e-9 and ev_1 + ev_2 > 0.0:
-        ev_1, ev_2 = _curtailed(demand, allowed + battery_1 + battery_2)
-        flows.curtailed_kw = demand.ev_1_kw + demand.ev_2_kw - ev_1 - ev_2
+        ev_1, ev_2 = _curtailed(demand, ev_1, ev_2, allowed + battery_1 + battery_2)
     _settle(demand, flows, ev_1, ev_2, battery_1, battery_2)
 
 
@@ -146,6 +142,7 @@ def _settle(demand: Demand, flows: Flows, ev_1: float, ev_2: float, battery_1: f
             own -= grid
             grid = 0.0
     flows.ev_1_kw, flows.ev_2_kw = ev_1, ev_2
+    flows.curtailed_kw = demand.ev_1_kw + demand.ev_2_kw - ev_1 - ev_2
     flows.battery_1_kw, flows.battery_2_kw = battery_1, battery_2
     flows.pv_kw, flows.own_kw, flows.loss_kw = pv, own, loss
     flows.grid_kw = grid
@@ -156,13 +153,16 @@ def _split(demand: Demand, ev_1: float, ev_2: float, battery: float) -> tuple[fl
     """Share battery power so that the strings meet: one-sided from a gap of 20 points on, within every limit."""
     lean = (demand.soc_1_pct - demand.soc_2_pct) / 40.0
     if battery > 0.0:
-        high_1, high_2 = demand.discharge_1_kw, demand.discharge_2_kw
-        if high_1 + high_2 <= battery:
-            return _within_converters(demand, ev_1, ev_2, high_1, high_2)
+        ac_1, ac_2 = _unit_loads(demand, ev_1, ev_2)
+        # A unit's grid side carries what its battery does not, either way, and no more than its rating.
+        most_1 = min(demand.discharge_1_kw, ac_1 + demand.unit_kva)
+        most_2 = min(demand.discharge_2_kw, ac_2 + demand.unit_kva)
+        if most_1 + most_2 <= battery:
+            return most_1, most_2
         share = 0.5 + lean
         first = battery * (1.0 if share > 1.0 else max(0.0, share))
-        first = min(max(first, battery - high_2), high_1)
-        return _within_converters(demand, ev_1, ev_2, first, battery - first)
+        first = min(max(first, battery - most_2, ac_1 - demand.unit_kva), most_1)
+        return first, max(min(battery - first, most_2), 0.0)
     if battery < 0.0:
         low_1, low_2 = demand.charge_1_kw, demand.charge_2_kw
         if low_1 + low_2 <= -battery:
@@ -174,21 +174,20 @@ def _split(demand: Demand, ev_1: float, ev_2: float, battery: float) -> tuple[fl
     return 0.0, 0.0
 
 
-def _within_converters(
-    demand: Demand, ev_1: float, ev_2: float, battery_1: float, battery_2: float
-) -> tuple[float, float]:
-    """Move discharge between the units where one's grid side would carry more than its rating."""
-    ac_1, ac_2 = _unit_loads(demand, ev_1, ev_2)
-    most = demand.unit_kva
-    moved = max(ac_1 - battery_1 - most, battery_2 - ac_2 - most, 0.0)
-    if moved > 0.0:
-        room = demand.discharge_1_kw - battery_1
-        return battery_1 + min(moved, max(room, 0.0)), max(battery_2 - moved, 0.0)
-    moved = max(ac_2 - battery_2 - most, battery_1 - ac_1 - most, 0.0)
-    if moved > 0.0:
-        room = demand.discharge_2_kw - battery_2
-        return max(battery_1 - moved, 0.0), battery_2 + min(moved, max(room, 0.0))
-    return battery_1, battery_2
+def _within_units(demand: Demand) -> tuple[float, float]:
+    """The demand that the units can carry: a grid-side converter and a battery each, or both for a coupled outlet."""
+    ev_1, ev_2 = demand.ev_1_kw, demand.ev_2_kw
+    most_1 = demand.unit_kva + demand.discharge_1_kw
+    most_2 = demand.unit_kva + demand.discharge_2_kw
+    if demand.coupled:
+        if ev_1 + ev_2 + ev_loss_kw(demand, ev_1) + ev_loss_kw(demand, ev_2) > most_1 + most_2:
+            return _curtailed(demand, ev_1, ev_2, most_1 + most_2)
+        return ev_1, ev_2
+    if ev_1 + ev_loss_kw(demand, ev_1) > most_1:
+        ev_1, _ = _curtailed(demand, ev_1, 0.0, most_1)
+    if ev_2 + ev_loss_kw(demand, ev_2) > most_2:
+        _, ev_2 = _curtailed(demand, 0.0, ev_2, most_2)
+    return ev_1, ev_2
 
 
 def _unit_loads(demand: Demand, ev_1: float, ev_2: float) -> tuple[float, float]:
@@ -206,11 +205,13 @@ def _allowed_targets(demand: Demand) -> tuple[float, float]:
     total = target_1 + target_2
     most = max(demand.clearance_kw - demand.base_kw + demand.pv_kw, 0.0)
     least = -demand.export_kw
-    allowed = min(max(total, least), most)
-    if allowed == total:
-        return target_1, target_2
-    change = 0.5 * (allowed - total)
-    return target_1 + change, target_2 + change
+    if total > most:
+        keep = 1.0 - (total - most) / (max(target_1, 0.0) + max(target_2, 0.0))
+        return (target_1 * keep if target_1 > 0.0 else target_1), (target_2 * keep if target_2 > 0.0 else target_2)
+    if total < least:
+        keep = 1.0 - (least - total) / -(min(target_1, 0.0) + min(target_2, 0.0))
+        return (target_1 * keep if target_1 < 0.0 else target_1), (target_2 * keep if target_2 < 0.0 else target_2)
+    return target_1, target_2
 
 
 def _less_charge(battery_1: float, battery_2: float, excess_kw: float) -> tuple[float, float]:
@@ -229,9 +230,8 @@ def _held(wanted: float, charge_kw: float, discharge_kw: float) -> float:
     return min(max(wanted, -charge_kw), discharge_kw)
 
 
-def _curtailed(demand: Demand, available_kw: float) -> tuple[float, float]:
+def _curtailed(demand: Demand, ev_1: float, ev_2: float, available_kw: float) -> tuple[float, float]:
     """Both cars scaled by one factor so that they and their losses take exactly `available_kw`."""
-    ev_1, ev_2 = demand.ev_1_kw, demand.ev_2_kw
     if available_kw <= 0.0:
         return 0.0, 0.0
     quadratic = demand.loss_quadratic_per_kw * (0.5 if demand.coupled else 1.0) * (ev_1 * ev_1 + ev_2 * ev_2)

@@ -57,7 +57,7 @@ def _wire(name: str, about: str, **options: float) -> FaultKind:
 
 KINDS = (
     # What real stations showed, and plant faults with their error bits.
-    _plant("kva_plateau", "real power plateaus at 83.3 kW because the power factor falls", power_factor=0.9579),
+    _plant("kva_plateau", "real power plateaus at 83.3 kW because the power factor falls", power_factor=0.9606),
     _plant("pack_imbalance", "the strings stand at different states of charge", instant=True, first=85.0, second=41.0),
     _plant("deep_drain", "floor, reserve and derating are off and the battery is used before the grid"),
     _plant(

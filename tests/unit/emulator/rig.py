@@ -92,7 +92,10 @@ class Rig:
 
     def charging(self, *, outlet: int = 1, **wish: Any) -> "Rig":
         """A car that has left authorization, set-up and ramp behind."""
-        return self.plug(outlet=outlet, **wish).run(45)
+        self.plug(outlet=outlet, **wish).run(45)
+        if self.post.levers.external:
+            self.take_control()
+        return self
 
 
 def a_car(**wish: Any) -> Car:

@@ -26,7 +26,8 @@ def handler(platform: Platform, gate: Gate) -> HTTPRouteHandler:
     admission = _admission(platform)
 
     @get(STREAM.path.replace("{site_id}", "{site_id:str}"), name=STREAM.name)
-    async def stream(request: Request[Any, Any, Any], site_id: str) -> Response[bytes] | Stream:
+    async def stream(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
+        site_id = str(request.path_params["site_id"])
         try:
             raw = await gate.pass_through(admission, request.scope, request.receive, {"site_id": site_id})
         except ClientGone:

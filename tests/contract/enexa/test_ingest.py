@@ -1,0 +1,128 @@
+"""What ingest takes, what it refuses, and with which code."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.contract.enexa.http import Got, Http, http
+from tests.integration.enexa.stage import PAGE_TIME, Stage
+
+JSON = {"Content-Type": "application/json"}
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"site_id": "SITE001", "timestamp": "2024-01-15T10:00:01Z", **changes}
+
+
+async def post(link: Http, path: str, content: Any) -> Got:
+    kind = {"json": content} if isinstance(content, dict) else {"data": content, "headers": JSON}
+    return await link.send("POST", path, as_="CTRL001", **kind)
+
+
+REFUSED: list[tuple[str, Any, int, str]] = [
+    ("no JSON", b"{", 400, "invalid_message"),
+    ("not UTF-8", b'{"site_id": "\xff"}', 400, "invalid_message"),
+    ("very deep", b"[" * 50_000, 400, "invalid_message"),
+    ("a list", b"[]", 400, "invalid_message"),
+    ("no timestamp", {"site_id": "SITE001"}, 400, "invalid_message"),
+    ("a naive timestamp", body(timestamp="2024-01-15T10:00:01"), 400, "invalid_message"),
+    ("an epoch number", body(timestamp=1_705_312_801), 400, "invalid_message"),
+    ("a year ago", body(timestamp="2023-01-15T10:00:01Z"), 422, "out_of_bounds"),
+    ("an hour ahead", body(timestamp="2024-01-15T11:00:01Z"), 422, "out_of_bounds"),
+    ("a string for a number", body(battery={"soc_pct": "65"}), 400, "invalid_message"),
+    ("a charge of 101 %", body(battery={"soc_pct": 101}), 422, "out_of_bounds"),
+    ("NaN", b'{"site_id":"SITE001","timestamp":"2024-01-15T10:00:01Z","aux_kw":NaN}', 400, "invalid_message"),
+    ("infinity", b'{"site_id":"SITE001","timestamp":"2024-01-15T10:00:01Z","aux_kw":1e999}', 400, "invalid_message"),
+    ("an unknown field", body(colour="red"), 400, "invalid_message"),
+    ("a sequence far ahead", body(stream_epoch="e1", sequence=2_000_000_000), 422, "out_of_bounds"),
+    ("another site", body(site_id="SITE002"), 404, "unknown_site"),
+]
+
+
+@pytest.mark.timeout(60)
+async def test_bad_samples_are_refused_by_name_and_none_is_stored(stage: Stage) -> None:
+    async with http(stage) as link:
+        for what, content, status, code in REFUSED:
+            got = await post(link, "/v1/telemetry", content)
+            assert got.status == status, (what, got.status, got.body)
+            assert got.json["code"] == code, (what, got.body)
+            assert len(got.json.get("detail", "")) <= 300
+        latest = await link.send("GET", "/v1/sites/SITE001/telemetry/latest", as_="viewer")
+
+    assert latest.status == 404
+
+
+async def test_one_bad_record_of_a_batch_is_named_and_blocks_nothing(stage: Stage) -> None:
+    samples = [body(stream_epoch="e1", sequence=number) for number in range(1, 21)]
+    samples[4] = body(stream_epoch="e1", sequence=5, timestamp="2023-01-01T00:00:00Z")
+    samples[7] = body(stream_epoch="e9", sequence=8)
+    async with http(stage) as link:
+        got = await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": samples})
+
+    assert got.status == 200
+    assert (got.json["accepted"], got.json["stored_through"]) == (18, 20)
+    assert got.json["rejected"] == [{"sequence": 5, "code": "too_old"}, {"sequence": 8, "code": "wrong_stream"}]
+
+
+async def test_a_batch_with_gaps_moves_stored_through_over_them(stage: Stage) -> None:
+    async with http(stage) as link:
+        got = await post(
+            link,
+            "/v1/telemetry/batch",
+            {
+                "site_id": "SITE001",
+                "stream_epoch": "e1",
+                "samples": [body(stream_epoch="e1", sequence=10)],
+                "gaps": [{"from_sequence": 1, "to_sequence": 9, "reason": "thinned"}],
+            },
+        )
+
+    assert (got.status, got.json["accepted"], got.json["stored_through"]) == (200, 1, 10)
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 400), (600, 200), (601, 422)])
+async def test_a_batch_has_one_to_six_hundred_samples(stage: Stage, count: int, status: int) -> None:
+    samples = [body(stream_epoch="e1", sequence=number + 1) for number in range(count)]
+    async with http(stage) as link:
+        got = await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": samples})
+
+    assert got.status == status
+
+
+async def test_replay_never_moves_now_backwards(stage: Stage) -> None:
+    old = (PAGE_TIME - timedelta(hours=5)).isoformat()
+    async with http(stage) as link:
+        await post(link, "/v1/telemetry", body(stream_epoch="e1", sequence=9, battery={"soc_pct": 65}))
+        history = [body(stream_epoch="e1", sequence=number, timestamp=old, battery={"soc_pct": 5}) for number in (1, 2)]
+        await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": history})
+        latest = await link.send("GET", "/v1/sites/SITE001/telemetry/latest", as_="viewer")
+
+    assert latest.json["sample"]["battery"]["soc_pct"] == 65
+
+
+async def test_events_are_kept_once(stage: Stage) -> None:
+    event = {
+        "event_id": "ev1",
+        "site_id": "SITE001",
+        "timestamp": "2024-01-15T09:59:00Z",
+        "kind": "session_started",
+        "sequence": 4,
+    }
+    async with http(stage) as link:
+        first = await post(link, "/v1/events", {"site_id": "SITE001", "events": [event]})
+        second = await post(link, "/v1/events", {"site_id": "SITE001", "events": [event]})
+        foreign = await post(link, "/v1/events", {"site_id": "SITE001", "events": [{**event, "site_id": "SITE002"}]})
+
+    assert first.json == {"accepted": 1, "duplicates": 0, "stored_through": 4}
+    assert second.json == {"accepted": 0, "duplicates": 1, "stored_through": 4}
+    assert foreign.status == 422
+
+
+async def test_a_wrong_media_type_is_415_and_a_wrong_method_405(stage: Stage) -> None:
+    async with http(stage) as link:
+        plain = await link.send("POST", "/v1/status", as_="CTRL001", data=b"{}", headers={"Content-Type": "text/plain"})
+        put = await link.send("PUT", "/v1/sites", as_="CTRL001")
+
+    assert (plain.status, put.status) == (415, 405)
+    assert put.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,87 @@
+"""The whole loop of the platform over real sockets: sample, plan, command, verification, and an outage."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.contract.dispatch import CommandStatus, SetBatteryPower
+from shared.contract.operations import (
+    GET_LATEST,
+    GET_SCHEDULE,
+    GET_SERIES,
+    LIST_ALERTS,
+    LIST_COMMANDS,
+    POST_TELEMETRY,
+)
+from tests.integration.enexa.stage import Stage, enexa, eventually, middleware
+
+PLACE = {"site_id": "SITE001"}
+pytestmark = pytest.mark.timeout(150)  # a worker process starts and plans, on a machine that may be busy
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with enexa(Stage(tmp_path, speed=10.0)) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def pushing(stage: Stage) -> AsyncIterator[None]:
+    """The middleware's lane: a sample each clock second until the block ends."""
+    lane = asyncio.create_task(_push(stage))
+    try:
+        yield
+    finally:
+        lane.cancel()
+        await asyncio.gather(lane, return_exceptions=True)
+
+
+async def _push(stage: Stage) -> None:
+    sequence = 1
+    while True:
+        await stage.caller("CTRL001").call(POST_TELEMETRY, stage.peer.sample(sequence))
+        sequence += 1
+        await stage.clock.sleep(1.0)
+
+
+async def commands(stage: Stage, **query: str) -> list[object]:
+    reply = await stage.caller("viewer").call(LIST_COMMANDS, path=PLACE, query=query)
+    return list(reply.message.commands)
+
+
+async def test_a_sample_becomes_a_plan_and_the_plan_a_verified_command(stage: Stage) -> None:
+    async with middleware(stage) as peer, pushing(stage):
+        await eventually(lambda: _verified_setpoint(stage), within_s=60)
+        plan = (await stage.caller("viewer").call(GET_SCHEDULE, path=PLACE)).message
+        latest = (await stage.caller("viewer").call(GET_LATEST, path=PLACE)).message
+        series = (await stage.caller("viewer").call(GET_SERIES, path=PLACE, query={"resolution": "raw"})).message
+
+    assert plan.version >= 1
+    assert len(plan.slots) > 90
+    assert latest.age_s < 60.0
+    assert len(series.points) >= 3
+    assert any(isinstance(each, SetBatteryPower) for each in peer.commands)
+
+
+async def test_a_platform_whose_middleware_is_missing_serves_waits_alerts_and_heals(stage: Stage) -> None:
+    async with pushing(stage):
+        alert = (await eventually(lambda: _alerts(stage, open_=True), within_s=60))[0]
+        async with middleware(stage):
+            await eventually(lambda: _verified_setpoint(stage), within_s=60)
+            cleared = (await eventually(lambda: _alerts(stage, open_=False), within_s=60))[0]
+
+    assert cleared.alert_id == alert.alert_id
+    assert cleared.cleared_at is not None
+
+
+async def _verified_setpoint(stage: Stage) -> bool:
+    found = await commands(stage, status=CommandStatus.VERIFIED.value)
+    return any(each.requested_kw is not None for each in found)  # type: ignore[attr-defined]
+
+
+async def _alerts(stage: Stage, *, open_: bool) -> list[object]:
+    page = (await stage.caller("viewer").call(LIST_ALERTS)).message
+    return [each for each in page.alerts if each.code == "middleware_silent" and (each.cleared_at is None) is open_]

@@ -24,6 +24,8 @@ from shared.moment import Moment
 
 NOT_OURS = Warnings.WATCHDOG_TRIGGERED | Warnings.NO_MODBUS_CONTROL
 """While one of these bits stands, setpoints are accepted on the wire and ignored."""
+# Flags are tested as plain numbers: an enum's own `&` looks its members up, a dozen times a second and site.
+_NOT_OURS, _TRIPPED, _STOPPED = int(NOT_OURS), int(Warnings.WATCHDOG_TRIGGERED), int(Errors.EMERGENCY_STOP)
 
 
 class SiteImage(Struct, frozen=True, kw_only=True):
@@ -62,7 +64,7 @@ class SiteImage(Struct, frozen=True, kw_only=True):
 
     @property
     def tripped(self) -> bool:
-        return self.warnings is not None and bool((self.warnings.warnings or 0) & Warnings.WATCHDOG_TRIGGERED)
+        return self.warnings is not None and bool(int(self.warnings.warnings or 0) & _TRIPPED)
 
     @property
     def error_bits(self) -> Errors:
@@ -71,7 +73,7 @@ class SiteImage(Struct, frozen=True, kw_only=True):
 
     @property
     def emergency_stop(self) -> bool:
-        return bool(self.error_bits & Errors.EMERGENCY_STOP)
+        return bool(int(self.error_bits) & _STOPPED)
 
     def charging(self, charger: int) -> bool:
         """Whether a car is being charged at outlet 0 or 1, as far as the station says."""
@@ -87,7 +89,7 @@ def in_control(management: Management | None, warnings: WarningBits | None) -> b
     """2501 = 1 and bits 0 and 1 of 2100 clear, in one look."""
     if management is None or warnings is None or warnings.warnings is None:
         return False
-    return management.operation_mode is OperationMode.ON and not warnings.warnings & NOT_OURS
+    return management.operation_mode is OperationMode.ON and not int(warnings.warnings) & _NOT_OURS
 
 
 _PLAUSIBLE: Mapping[str, tuple[tuple[str, float, float], ...]] = {

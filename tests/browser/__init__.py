@@ -1,1 +1,1 @@
-"""The dashboards in a real browser, over a real stack."""
+"""The dashboards in a real Chromium, over a stack of three real processes."""

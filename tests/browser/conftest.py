@@ -1,82 +1,96 @@
-"""A real Chromium and a real stack for the dashboards; both are started once."""
+"""One stack and one Chromium for all browser tests; without a Chromium they are skipped and say so."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from services.stack.credentials import read_secret
-from services.stack.places import ROOT
 from tests.live.stack import Stack, running_stack
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-SCREENSHOTS = ROOT / "build" / "screenshots"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WAIT_MS = 20_000
+
+LogIn = Callable[..., Page]
+
+
+def chromium() -> str | None:
+    """The browser to drive: CHROMIUM, else one that is installed."""
+    named = os.environ.get("CHROMIUM")
+    return named or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three processes whose first command has been verified, so that the pages have something to show."""
+    if chromium() is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium; or name one in CHROMIUM)")
     with running_stack(tmp_path_factory.mktemp("browser") / "stack") as running:
-        running.wait_for(
-            lambda: [each for each in running.commands() if each.status == "verified"],
-            "a verified command",
-            within_s=60,
-        )
+        running.wait_for(running.verified, "a verified setpoint", within_s=90)
         yield running
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("there is no Chromium here: apt-get install chromium, or set CHROMIUM to one")
+def browser(stack: Stack) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
-        browser.close()
+        launched = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
+        yield launched
+        launched.close()
 
 
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    """A fresh profile, with the size of an ordinary laptop."""
-    fresh = chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Europe/Berlin")
-    yield fresh
-    fresh.close()
+def problems() -> list[str]:
+    """What the browser complained of; a test that expects none looks here in the end."""
+    return []
 
 
 @pytest.fixture
-def page(context: BrowserContext) -> Page:
-    """A page that fails the test when a script of ours does."""
-    opened = context.new_page()
-    opened.on("pageerror", _fail)
-    return opened
+def log_in(stack: Stack, browser: Browser, problems: list[str]) -> Iterator[LogIn]:
+    """Opens a fresh browser context, logged in as `role`, and leaves it on the first page."""
+    opened = []
+
+    def open_as(role: str = "operator", *, width: int = 1280, scheme: str = "light", locale: str = "en-GB") -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 844 if width < 500 else 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale=locale,
+        )
+        opened.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("console", lambda message: problems.extend(_complaint(message)))
+        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+        page.on("requestfailed", lambda request: problems.extend(_failure(request)))
+        page.goto(f"http://127.0.0.1:{stack.ports.enexa}/")
+        page.get_by_label("Name").first.fill(role)
+        page.get_by_label("Password").first.fill(secret(stack, role))
+        page.get_by_role("button", name="Log in").first.click()
+        page.wait_for_selector("#live")
+        return page
+
+    yield open_as
+    for context in opened:
+        context.close()
 
 
-def _fail(error: object) -> None:
-    raise AssertionError(f"a script on the page failed: {error}")
+def secret(stack: Stack, role: str) -> str:
+    return Path(stack.places.directory, "secrets", role).read_text(encoding="utf-8").strip()
 
 
-@pytest.fixture
-def logged_in(page: Page, stack: Stack) -> Page:
-    """The first page, as the operator."""
-    page.goto(f"http://127.0.0.1:{stack.ports.enexa}/")
-    if page.locator("input[type=password]").count():
-        page.locator("input[type=text], input:not([type])").first.fill("operator")
-        page.locator("input[type=password]").fill(read_secret(stack.places, "operator"))
-        page.locator("button[type=submit], input[type=submit]").first.click()
-    return page
+def _complaint(message: ConsoleMessage) -> list[str]:
+    return [f"{message.location.get('url', '')}: {message.text}"] if message.type in ("error", "warning") else []
 
 
-def picture(page: Page, name: str) -> Path:
-    """Keep what the page looks like, for a person to look at."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    path = SCREENSHOTS / f"{name}.png"
-    page.screenshot(path=path)
-    return path
+def _failure(request: Request) -> list[str]:
+    """A stream that ends because its page is left is no failure."""
+    aborted = request.failure == "net::ERR_ABORTED"
+    return [] if aborted else [f"{request.url}: {request.failure}"]

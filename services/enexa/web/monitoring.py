@@ -51,7 +51,7 @@ def monitoring(shell: Shell) -> list[ControllerRouterHandler]:
     async def shown_from(site_id: str, now: datetime, back_h: float) -> datetime:
         """Where the past begins: as far back as was asked for, but not before the site's first sample."""
         start = now - timedelta(hours=min(max(back_h, 0.1), HOURS_BACK_MAX))
-        first = await deps.store.telemetry.points(site_id, EVER, now, resolution_s=900, limit=1)
+        first = await deps.store.telemetry.points(site_id, EVER, now, resolution_s=60, limit=1)
         if not first:
             return start
         return min(max(start, first[0].at), now - SHORTEST_PAST)

@@ -13,6 +13,7 @@ from httpx import ASGITransport, AsyncClient
 
 from services.enexa.web.guard import safe_next
 from services.enexa.web.navigation import NAVIGATION, existing, missing
+from shared.contract.config import SiteConfig
 from tests.unit.enexa.web.desk import NOW, SECRETS, SITE, World, world
 
 HTML = {"accept": "text/html"}
@@ -37,6 +38,12 @@ async def desk(tmp_path: Path) -> AsyncIterator[World]:
 async def client(desk: World) -> AsyncIterator[AsyncClient]:
     async with browser(desk, "http") as made:
         yield made
+
+
+def in_force(desk: World) -> SiteConfig:
+    config = desk.board.site(SITE).config
+    assert config is not None
+    return config
 
 
 async def log_in(client: AsyncClient, name: str = "operator") -> str:
@@ -162,10 +169,9 @@ async def test_a_saved_form_is_the_next_version_and_is_listed(client: AsyncClien
     path = f"/sites/{SITE}/config/location"
     form = _form((await client.get(path, headers=HTML)).text) | {"csrf": csrf, "grid.import_limit_kw": "61.5"}
     saved = await client.post(path, data=form, headers=HTML)
-    config = desk.board.site(SITE).config
+    config = in_force(desk)
 
     assert "Saved as version 2" in saved.text
-    assert config is not None
     assert (config.version, config.grid.import_limit_kw, config.author) == (2, 61.5, "operator")
     listed = await client.get(f"/sites/{SITE}/config/versions", headers=HTML)
     assert "<code>grid.import_limit_kw</code> 83.5 → 61.5" in listed.text
@@ -180,7 +186,7 @@ async def test_a_refused_form_keeps_what_was_typed_and_names_the_field(client: A
     assert answer.status_code == 422
     assert re.search(r'name="battery.soc_max_pct"[^>]*value="101" aria-invalid="true"', answer.text)
     assert "at most 100" in answer.text
-    assert desk.board.site(SITE).config.version == 1  # type: ignore[union-attr]
+    assert in_force(desk).version == 1
 
 
 async def test_a_form_made_from_an_older_version_does_not_overwrite_a_newer_one(
@@ -194,7 +200,7 @@ async def test_a_form_made_from_an_older_version_does_not_overwrite_a_newer_one(
 
     assert late.status_code == 422
     assert "Somebody saved another version" in late.text
-    assert desk.board.site(SITE).config.tariff.fees_eur_per_kwh == 0.09  # type: ignore[union-attr]
+    assert in_force(desk).tariff.fees_eur_per_kwh == 0.09
 
 
 def _form(html: str) -> dict[str, str]:

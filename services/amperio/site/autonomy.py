@@ -131,6 +131,7 @@ class Autonomy:
         changes: list[ModeChange | None] = []
         if now.s - self._useful_s >= self.silent_after_s:
             # A call that hangs has not failed yet, but nobody has spoken for a minute either.
+            self._good_count = 0
             changes.append(self._move(now, Cause.EXCHANGE_FAILED))
             cause = Cause.SILENT_60S_SCHEDULE if schedule_in_force else Cause.SILENT_60S_NO_SCHEDULE
             changes.append(self._move(now, cause))

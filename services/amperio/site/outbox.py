@@ -92,6 +92,7 @@ class Outbox:
         self._thinned_through = cursor.oldest_seq - 1
         self._live_high = cursor.next_seq - 1
         self._flying: dict[Lane, Send] = {}
+        self._told = cursor.stored_through > 0
         self._open = Intervals()
         if cursor.next_seq - 1 > cursor.stored_through:
             self._open.add(cursor.stored_through + 1, cursor.next_seq - 1)
@@ -185,16 +186,21 @@ class Outbox:
         """
         self._flying.pop(send.lane, None)
         self._open.remove(send.first, send.last)
-        through = min(stored_through or 0, self._next - 1)
-        if through < self.stored_through:
-            self._open.add(through + 1, self.stored_through)
-            self.stored_through = through
-            return through
-        if through > self.stored_through:
-            self._open.remove(self.stored_through + 1, through)
-            self.stored_through = through
-            return through
-        return None
+        if stored_through is None and not self._told:
+            return None
+        self._told = True
+        through, before = min(stored_through or 0, self._next - 1), self.stored_through
+        self.stored_through = through
+        if through < before:
+            # What was confirmed ahead of it may be gone as well: everything from there on goes again, and is
+            # stored once.
+            self._open.add(through + 1, self._next - 1)
+        else:
+            self._open.remove(before + 1, through)
+            if not self._open.count and through < self._next - 1:
+                # Nothing waits here, and yet there is a hole over there.
+                self._open.add(through + 1, self._next - 1)
+        return through if through != before else None
 
     def failed(self, send: Send) -> None:
         """No confirmation came: the numbers stay in the queue."""
@@ -293,7 +299,9 @@ class Courier:
         self._not_before_s = float("-inf")
 
     def failed(self, now: Moment, *, jitter: float, retry_after_s: float = 0.0) -> float:
-        """Seconds until the next attempt."""
+        """Seconds until the next attempt; loops that fail together count as one failure."""
+        if now.s < self._not_before_s:
+            return self._not_before_s - now.s
         self._backoff = self._backoff.failed()
         wait_s = self._backoff.wait_s(jitter=jitter, retry_after_s=retry_after_s)
         self._not_before_s = now.s + wait_s

@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -230,7 +230,7 @@ class AmperioSide:
             pending_commands=agent.pending_count,
             mode=agent.mode,
         )
-        status = "ok" if agent.link_up else "degraded"
+        status: Literal["ok", "degraded"] = "ok" if agent.link_up else "degraded"
         answer(now, Health(status=status, service="amperio", version="0.1.0", clock=now.at, sites=(site,)))
 
     def _image_age_s(self, now: Moment) -> float | None:

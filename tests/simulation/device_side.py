@@ -1,6 +1,7 @@
 """The station without a socket: the emulator's own device, its director, and what its disk holds over a restart."""
 
 from datetime import datetime
+from itertools import takewhile
 
 from emulator.device.chargepost import Memory
 from emulator.station import Station
@@ -37,7 +38,8 @@ class DeviceSide:
             self._since = now.at
         notes = post.truth.notes
         if notes and notes[-1].seq > self._notes_seen:
-            for note in post.truth.notes_after(self._notes_seen):
+            fresh = takewhile(lambda note: note.seq > self._notes_seen, reversed(notes))
+            for note in reversed(tuple(fresh)):
                 if note.kind != "write":
                     self._journal.note(now, "chargepost", f"{note.kind}_{note.name}", new=note.new)
             self._notes_seen = notes[-1].seq

@@ -22,7 +22,7 @@ from services.enexa.dispatching.ledger import FINAL
 from services.enexa.dispatching.reconcile import ReconcileView
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.planning.assembly import assemble
-from services.enexa.planning.planner import Plan, plan
+from services.enexa.planning.planner import plan
 from services.enexa.planning.solver import Solver
 from services.enexa.planning_job import schedule_of
 from services.enexa.planning_request import plan_request
@@ -136,7 +136,6 @@ class EnexaSide:
         self.up = False
         self.life = 0
         self.plan_count = 0
-        self.plan: Plan | None = None
         self.commands: list[Callable[[Moment, str, str], None]] = []
         self.hears: list[Callable[[Moment, Telemetry, bool], None]] = []
         self._post = post
@@ -159,7 +158,7 @@ class EnexaSide:
         self.alert_count = 0
         self.status: SiteStatus | None = None
         self._watch_backoff = Backoff()
-        self._prices_until = None
+        self._prices_until: datetime | None = None
         self._health_due_s = 0.0
         self._exchanging = self._planning = False
 
@@ -178,7 +177,7 @@ class EnexaSide:
         self._alarm = Alarm()
         self._reachable = True
         self._watch_backoff = Backoff()
-        self._prices_until: datetime | None = None
+        self._prices_until = None
         self._health_due_s = now.s
         self._exchanging = self._planning = False
         self.up = True
@@ -426,7 +425,6 @@ class EnexaSide:
             self._planning = False
             self.archive.version = version
             self.archive.schedule = schedule_of(made, request)
-            self.plan = made
             self.plan_count += 1
             self.core.on_schedule(at, self.archive.schedule)
             self._journal.note(at, "enexa", "plan_made", trigger=trigger, version=version)

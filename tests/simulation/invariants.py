@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from services.amperio.site.autonomy import CONSERVATIVE
+from services.amperio.site.autonomy import CONSERVATIVE, HANDS_OFF
 from services.amperio.site.orders import Orders, Outcomes, Settled
 from services.enexa.dispatching.ledger import FINAL
 from shared.chargepost.registers import MANAGEMENT
@@ -194,7 +194,7 @@ class Referee:
         if not amperio.up or amperio.image is None or not amperio.image.controlled:
             return None
         agent = amperio.agent
-        if agent.mode in (Mode.LOCKED, Mode.DEVICE_LOST) or not agent.desk.held.external:
+        if agent.mode in HANDS_OFF or not agent.desk.held.external:
             return None
         age_s, most_s = agent.watchdog.beaten_s_ago(now), agent.watchdog.interval_s / 3.0 + 2.0
         link_s = self.world.link.good_since_s
@@ -222,9 +222,11 @@ class Referee:
         return min(limit_kw, config.safety.fallback_import_kw) if agent.mode in CONSERVATIVE else limit_kw
 
     def _no_expired_command(self, now: Moment) -> str | None:
-        """A setpoint past its validity does not act."""
+        """A setpoint past its validity does not act; where nothing is written, nothing acts."""
         amperio = self.world.amperio
-        if not amperio.up or amperio.agent.desk.energy is None:
+        if not amperio.up or amperio.agent.desk.energy is None or amperio.image is None:
+            return None
+        if amperio.agent.mode in HANDS_OFF:
             return None
         entry = amperio.agent.desk.energy
         late_s = (now.at - entry.record.valid_until).total_seconds()

@@ -27,10 +27,8 @@ Done: TypeAlias = Callable[[Moment, "Struct | SiteError | None"], None]
 Path: TypeAlias = Mapping[str, str]
 
 
-class Answer(Protocol):
-    """How a host answers: once, now or later, with a reply, with None for "nothing new" (304), or with a SiteError."""
-
-    def __call__(self, now: Moment, how: "Struct | SiteError | None") -> None: ...
+Answer: TypeAlias = Callable[[Moment, "Struct | SiteError | None"], None]
+"""How a host answers: once, now or later, with a reply, with None for "nothing new" (304), or with a SiteError."""
 
 
 class Handler(Protocol):

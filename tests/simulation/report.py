@@ -68,9 +68,9 @@ class Report(Struct, frozen=True, kw_only=True):
         taken = ", ".join(f"{count} {status}" for status, count in self.middleware_commands.items()) or "none"
         modes = ", ".join(f"{mode} {seconds} s" for mode, seconds in self.mode_s.items())
         told = [
-            f"{self.scenario}, seed {self.seed}: {self.seconds} s, {sum(self.messages.values())} messages on the wires",
+            f"{self.scenario}, seed {self.seed}: {self.seconds} s, {sum(self.messages.values())} messages",
             (
-                f"samples    {s.kept} kept, {s.stored} stored, {s.declared_gaps} declared as gaps, {s.doubles} doubles, "
+                f"samples    {s.kept} kept, {s.stored} stored, {s.declared_gaps} declared gaps, {s.doubles} doubles, "
                 f"{s.still_buffered} still buffered, {s.missing} missing"
             ),
             f"commands   {commands}; open {self.commands_without_end}",
@@ -82,7 +82,8 @@ class Report(Struct, frozen=True, kw_only=True):
             f"modes      {modes}",
             (
                 f"energy     import {e.import_kwh:.2f}, export {e.export_kwh:.2f}, cars {e.ev_kwh:.2f}, "
-                f"own {e.aux_kwh:.2f}, PV {e.pv_kwh:.2f}, charged {e.charged_kwh:.2f}, discharged {e.discharged_kwh:.2f} kWh"
+                f"own {e.aux_kwh:.2f}, PV {e.pv_kwh:.2f}, charged {e.charged_kwh:.2f}, "
+                f"discharged {e.discharged_kwh:.2f} kWh"
             ),
             (
                 f"money      {self.cost_eur:.2f} EUR for import; highest quarter hour {self.peak_15min_kw:.1f} kW; "

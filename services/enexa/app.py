@@ -3,8 +3,23 @@
 from litestar.types import ASGIApp
 
 from services.enexa.amperio_client import AmperioClient
-from services.enexa.api import alerts, audit, commands, configs, events, reads, registry, schedules, status, stream
+from services.enexa.api import (
+    alerts,
+    audit,
+    commands,
+    configs,
+    controllers,
+    events,
+    reads,
+    registry,
+    schedules,
+    status,
+    stream,
+)
 from services.enexa.api import telemetry as telemetry_api
+from services.enexa.firmware import FirmwareShelf
+from services.enexa.inbox import Inbox
+from services.enexa.onboarding import Onboarding
 from services.enexa.planning_job import PlanningJob
 from services.enexa.platform import Platform
 from services.enexa.pricing import PriceSource
@@ -13,6 +28,7 @@ from services.enexa.seeds import load_seed, plant_seed
 from services.enexa.settings import Settings, read_secret
 from services.enexa.store.database import normalised_url, sqlite_url
 from services.enexa.store.store import Store
+from services.enexa.tokens import PlatformTokens
 from services.enexa.web.deps import Deps, Desk
 from services.enexa.web.pages import handlers
 from services.enexa.web.session import Doorkeeper, load_key
@@ -49,21 +65,29 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
             token_operation=AMPERIO_TOKEN,
         )
     )
-    runtime = Runtime(platform, amperio, PlanningJob())
-    book = TokenBook(credentials)
+    inbox = Inbox(settings.data_dir)
+    runtime = Runtime(platform, amperio, PlanningJob(), inbox)
+    book = PlatformTokens(credentials, inbox)
+    onboarding = Onboarding(platform, book, inbox, settings.reached_at())
+    shelf = FirmwareShelf(settings.data_dir / "firmware")
     gate = Gate(clock, book, audit=store.audit, limits=Limits(), allowlist=settings.networks())
 
     async def start() -> None:
         await store.open()
         await plant_seed(store, settings.station, clock.now().at, speed=clock.speed)
         await platform.load()
+        onboarding.load()
 
     loops = [*runtime.loops(), *([platform.alerts.deliver] if settings.alert_webhook else [])]
     return application(
-        routes(platform, book),
+        [*routes(platform, book), *controllers.routes(onboarding, shelf, settings.reached_at())],
         gate,
         background=loops,
-        handlers=[stream.handler(platform, gate), *handlers(_pages(settings, platform, credentials))],
+        handlers=[
+            stream.handler(platform, gate),
+            controllers.file_handler(shelf, gate),
+            *handlers(_pages(settings, platform, credentials)),
+        ],
         on_start=[start],
         on_close=[runtime.close, store.close],
     )

@@ -4,22 +4,18 @@
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from pathlib import Path
 
 from services.enexa.app import build, database_url
-from services.enexa.registry.assets import Enrolment
-from services.enexa.seeds import add_site, load_seed
+from services.enexa.firmware import FirmwareShelf
+from services.enexa.inbox import Inbox
 from services.enexa.settings import read_settings
 from services.enexa.store.store import Store
-from shared.errors import BadInput, SiteError
+from shared.errors import SiteError
 from shared.logs import set_up_logs
-from shared.rest.auth import digest
 from shared.rest.server import Listener, run
-
-ENROLMENT_LIFE = timedelta(hours=24)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,13 +38,19 @@ def _parser() -> argparse.ArgumentParser:
     verify = audit.add_parser("verify", help="walk the whole chain; exit code 1 where it is broken")
     verify.set_defaults(run=_verify)
     site = commands.add_parser("site", help="sites").add_subparsers(required=True, metavar="WHAT")
-    add = site.add_parser("add", help="a new site like a seed; the running platform sees it after a restart")
+    add = site.add_parser("add", help="a new site like a seed; the running platform takes it within seconds")
     add.add_argument("site_id")
     add.add_argument("--station", default="chargepost")
     add.set_defaults(run=_add_site)
     enrol = commands.add_parser("enrol", help="a one-time token that lets a controller register at a site")
     enrol.add_argument("site_id")
     enrol.set_defaults(run=_enrol)
+    firmware = commands.add_parser("firmware", help="firmware files").add_subparsers(required=True, metavar="WHAT")
+    release = firmware.add_parser("add", help="store, hash and sign a file as the newest release")
+    release.add_argument("file")
+    release.add_argument("--device-type", default="controller")
+    release.add_argument("--version", required=True)
+    release.set_defaults(run=_add_firmware)
     return parser
 
 
@@ -76,30 +78,23 @@ def _verify(_: argparse.Namespace) -> int:
 
 
 def _add_site(given: argparse.Namespace) -> int:
-    async def add(store: Store) -> int:
-        if given.site_id in {each.id for each in await store.master.sites()}:
-            raise BadInput(f"{given.site_id} exists already")
-        now = read_settings(os.environ).clock().now().at
-        await add_site(store, given.site_id, load_seed(given.station), now, controller_id=None)
-        print(f"{given.site_id} was added; restart Enexa, then let its controller register (enexa enrol)")
-        return 0
-
-    return _with_store(add)
+    settings = read_settings(os.environ)
+    path = Inbox(settings.data_dir).put_site(given.site_id, given.station)
+    print(f"{given.site_id} will be there within seconds, or at the next start ({path})")
+    return 0
 
 
 def _enrol(given: argparse.Namespace) -> int:
-    async def enrol(store: Store) -> int:
-        if given.site_id not in {each.id for each in await store.master.sites()}:
-            raise BadInput(f"there is no site {given.site_id}; add it with `enexa site add {given.site_id}`")
-        token = secrets.token_urlsafe(32)
-        expires_at = read_settings(os.environ).clock().now().at + ENROLMENT_LIFE
-        await store.master.add_enrolment(
-            Enrolment(token_sha256=digest(token), site_id=given.site_id, expires_at=expires_at)
-        )
-        print(token)
-        return 0
+    settings = read_settings(os.environ)
+    print(Inbox(settings.data_dir).invite(given.site_id, settings.clock().now().at))
+    return 0
 
-    return _with_store(enrol)
+
+def _add_firmware(given: argparse.Namespace) -> int:
+    shelf = FirmwareShelf(read_settings(os.environ).data_dir / "firmware")
+    release = shelf.add(Path(given.file), given.device_type, given.version)
+    print(f"{release.device_type} {release.version}: {release.size_bytes} bytes, sha256 {release.sha256}")
+    return 0
 
 
 def _with_store(work: Callable[[Store], Awaitable[int]]) -> int:

@@ -124,6 +124,7 @@ class Platform:
 
     async def keep_status(self, status: SiteStatus, now: Moment) -> None:
         at = status.timestamp or now.at
+        self.board.site(status.site_id).heard_at = now.at
         await self.store.journal.add_status(status, at)
         self.board.site(status.site_id).reported(status, at)
 
@@ -231,10 +232,19 @@ class Platform:
         self.cores[config.site_id].on_config(config)
         self.board.site(config.site_id).reconfigured(config)
 
-    async def add_site(self, site: SiteRecord) -> None:
-        """A site that was just put into the store."""
+    async def adopt(self, controller: ControllerRecord) -> None:
+        """A new controller takes over what has none at its site."""
+        await self.store.master.assign_assets(controller.site_id, controller.id)
         self.assets = await self.store.master.assets()
-        await self._load_site(site)
+        self.controllers[controller.id] = controller
+
+    async def look_for_sites(self) -> None:
+        """Sites that were put into the store since."""
+        for site in await self.store.master.sites():
+            if site.id not in self.sites:
+                self.assets = await self.store.master.assets()
+                await self._load_site(site)
+                log.info("site_added", site_id=site.id)
 
     async def _load_site(self, site: SiteRecord) -> None:
         config = await self.store.master.current_config(site.id)

@@ -13,16 +13,18 @@ from services.enexa.amperio_client import AmperioClient
 from services.enexa.dispatching.alarms import Alarm
 from services.enexa.dispatching.core import SiteCore, Step
 from services.enexa.dispatching.triggers import Trigger
+from services.enexa.inbox import Inbox
 from services.enexa.planning_job import PlanningJob
 from services.enexa.planning_request import plan_request
 from services.enexa.platform import Platform
+from services.enexa.seeds import take_sites
 from services.enexa.state import IntentView, MiddlewareView, PlanMade
 from shared.backoff import Backoff
 from shared.clock import real_now_s
 from shared.contract.dispatch import CommandBase
 from shared.contract.events import EventKind, Severity
 from shared.energy.slots import MARKET_ZONE
-from shared.errors import OutOfBounds, PeerBusy, PeerDown, PlanUnavailable, Refused, SiteError, StoreFailed
+from shared.errors import BadInput, OutOfBounds, PeerBusy, PeerDown, PlanUnavailable, Refused, SiteError, StoreFailed
 from shared.moment import Moment
 
 CYCLE_S = 1.0
@@ -30,6 +32,7 @@ WATCH_EVERY_S = 5.0
 WATCH_EVERY_REAL_S = 0.25
 SILENT_AFTER_S = 15.0
 HOUSEKEEPING_EVERY_S = 3600.0
+INBOX_EVERY_REAL_S = 2.0
 PLAN_DUTY_RATIO = 0.3
 """The planner's process works at most this share of the time, however fast the clock runs."""
 HISTORY_EVENTS = 3000
@@ -40,10 +43,11 @@ log = structlog.get_logger()
 class Runtime:
     """What runs while the platform serves; each loop is supervised by the application."""
 
-    def __init__(self, platform: Platform, amperio: AmperioClient, job: PlanningJob) -> None:
+    def __init__(self, platform: Platform, amperio: AmperioClient, job: PlanningJob, inbox: Inbox) -> None:
         self._platform = platform
         self._amperio = amperio
         self._job = job
+        self._inbox = inbox
         self._clock = platform.clock
         self._board = platform.board
         self._exchanges: dict[str, asyncio.Task[None]] = {}
@@ -55,7 +59,7 @@ class Runtime:
         self._prices_known_until: dict[str, datetime] = {}
 
     def loops(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        return [self.dispatching, self.planning, self.watching, self.housekeeping]
+        return [self.dispatching, self.planning, self.watching, self.inviting, self.housekeeping]
 
     async def close(self) -> None:
         for task in self._exchanges.values():
@@ -319,6 +323,25 @@ class Runtime:
         if key not in self._alarms:
             self._alarms[key] = self._platform.alerts.alarm(code, site_id)
         return self._alarms[key]
+
+    # ---- new sites ---------------------------------------------------------------------------------------------------
+
+    async def inviting(self) -> None:
+        """Look for sites that a person has added."""
+        tried: set[str] = set()
+        while True:
+            files = {key: each for key, each in self._inbox.sites().items() if key not in self._platform.sites}
+            for site_id, path in files.items():
+                if site_id in tried:
+                    continue
+                tried.add(site_id)
+                try:
+                    await take_sites(self._platform.store, {site_id: path}, self._clock.now().at)
+                except BadInput as error:
+                    log.warning("site_not_added", site_id=site_id, error=str(error))
+            if files:
+                await self._platform.look_for_sites()
+            await asyncio.sleep(INBOX_EVERY_REAL_S)
 
     # ---- housekeeping -----------------------------------------------------------------------------------------------
 

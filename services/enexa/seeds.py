@@ -1,6 +1,7 @@
 """Read a site's first master data from the TOML files that ship with Enexa."""
 
 import tomllib
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def load_seed(station: str) -> Seed:
     known = ", ".join(sorted(each.stem for each in SEEDS.glob("*.toml")))
     if "/" in station or not path.is_file():
         raise BadInput(f"no station {station!r} is known; choose one of {known}", field="STATION")
+    return read_seed(path)
+
+
+def read_seed(path: Path) -> Seed:
+    """A seed from its file; BadInput with the field that is wrong."""
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Seed)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise BadInput(f"the seed {path.name} cannot be used: {error}") from error
 
 
@@ -71,6 +77,17 @@ async def plant_seed(store: Store, station: str, now: datetime, *, speed: float 
     seed = msgspec.structs.replace(seed, config=at_speed(seed.config, speed))
     await add_site(store, FIRST_SITE, seed, now, controller_id=FIRST_CONTROLLER)
     return True
+
+
+async def take_sites(store: Store, files: Mapping[str, Path], now: datetime) -> list[str]:
+    """Make sites of seed files that are not sites yet; answers their ids."""
+    known = {each.id for each in await store.master.sites()}
+    taken = []
+    for site_id, path in files.items():
+        if site_id not in known:
+            await add_site(store, site_id, read_seed(path), now, controller_id=None)
+            taken.append(site_id)
+    return taken
 
 
 async def add_site(store: Store, site_id: str, seed: Seed, now: datetime, *, controller_id: str | None) -> None:

@@ -43,11 +43,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scenario: str = "reference_day"
     station: str = "chargepost"
     emulator_url: str = ""
+    public_url: str = ""
+    """How controllers reach this platform; default the TLS port of this machine."""
     allowlist: str = ""
     """Comma-separated networks that may call at all; empty = everybody."""
     alert_webhook: str = ""
     raw_days: Annotated[float, Meta(ge=1.0, le=3660.0)] = 31.0
     """How long single samples are kept; means per minute stay twelve times, quarter hours for ever."""
+
+    def reached_at(self) -> str:
+        return self.public_url or f"https://localhost:{self.tls_port}"
 
     def clock(self) -> SystemClock:
         return SystemClock(speed=self.speed, origin_real=self.origin_real, origin_sim=self.origin_sim)

@@ -99,6 +99,7 @@ class SiteBoard:
         self.recent: deque[Telemetry] = deque(maxlen=RECENT_SAMPLES)
         self.status: SiteStatus | None = None
         self.status_at: datetime | None = None
+        self.heard_at: datetime | None = None
         self.plan: PlanMade | None = None
         self.past_plans: deque[PlanMade] = deque(maxlen=RECENT_PLANS)
         self.prices: PriceSeries | None = None

@@ -266,7 +266,13 @@ GET_FIRMWARE = _enexa(
     "The newest firmware with its sha256.",
     ANY_READER,
     reply=Firmware,
-    served=False,
+)
+GET_FIRMWARE_FILE = _enexa(
+    "get_firmware_file",
+    "GET",
+    "/v1/firmware/files/{sha256}",
+    "The file of a release, as bytes.",
+    ANY_READER,
 )
 POST_FIRMWARE_STATUS = _enexa(
     "post_firmware_status",
@@ -276,7 +282,6 @@ POST_FIRMWARE_STATUS = _enexa(
     MIDDLEWARE,
     request=FirmwareStatus,
     reply=FirmwareStatusAck,
-    served=False,
     idempotent=True,
 )
 REGISTER_CONTROLLER = _enexa(
@@ -288,7 +293,6 @@ REGISTER_CONTROLLER = _enexa(
     request=RegisterController,
     reply=Registered,
     status=201,
-    served=False,
 )
 BOOTSTRAP_CONTROLLER = _enexa(
     "bootstrap_controller",
@@ -297,7 +301,6 @@ BOOTSTRAP_CONTROLLER = _enexa(
     "Step 2: the first configuration and the assets.",
     MIDDLEWARE,
     reply=Bootstrap,
-    served=False,
 )
 ACTIVATE_CONTROLLER = _enexa(
     "activate_controller",
@@ -307,7 +310,6 @@ ACTIVATE_CONTROLLER = _enexa(
     MIDDLEWARE,
     request=Activate,
     reply=Activated,
-    served=False,
 )
 GET_SCHEDULE = _enexa(
     "get_schedule",

@@ -47,15 +47,6 @@ class ControllerRecord(Struct, frozen=True, kw_only=True):
     key_sha256: str | None = None
 
 
-class Enrolment(Struct, frozen=True, kw_only=True):
-    """A one-time token that lets a new controller register at one site."""
-
-    token_sha256: str
-    site_id: str
-    expires_at: datetime
-    used_at: datetime | None = None
-
-
 def asset_view(record: AssetRecord) -> Asset:
     return Asset(id=record.id, type=record.type, name=record.name, controller_id=record.controller_id)
 

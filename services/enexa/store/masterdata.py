@@ -1,14 +1,13 @@
 """Sites, assets, controllers, configurations and what the middleware said of them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.enexa.registry.assets import AssetRecord, ControllerRecord, Enrolment, SiteRecord
+from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
 from services.enexa.store.committer import Committer
 from services.enexa.store.database import Database
 from services.enexa.store.schema import (
@@ -16,7 +15,6 @@ from services.enexa.store.schema import (
     config_acks,
     configs,
     controllers,
-    enrolments,
     from_us,
     platform,
     sites,
@@ -103,61 +101,16 @@ class MasterData:
 
         await self._committer.write(run)
 
-    # ---- enrolment --------------------------------------------------------------------------------------------------
-
-    async def add_enrolment(self, enrolment: Enrolment) -> None:
-        async def run(connection: AsyncConnection) -> None:
-            await insert_new(
-                connection,
-                enrolments,
-                [
-                    {
-                        "token_sha256": enrolment.token_sha256,
-                        "site_id": enrolment.site_id,
-                        "expires_us": to_us(enrolment.expires_at),
-                        "used_us": None,
-                    }
-                ],
-            )
-
-        await self._committer.write(run)
-
-    async def enrolments(self) -> list[Enrolment]:
-        async with self._database.transaction() as connection:
-            rows = (await connection.execute(select(enrolments))).all()
-        return [
-            Enrolment(
-                token_sha256=row.token_sha256,
-                site_id=row.site_id,
-                expires_at=from_us(row.expires_us),
-                used_at=from_us(row.used_us) if row.used_us is not None else None,
-            )
-            for row in rows
-        ]
-
-    async def redeem(self, token_sha256: str, record: ControllerRecord, now: datetime) -> None:
-        """Spend an enrolment token on a controller, once and for all; Conflict where either was used before."""
+    async def assign_assets(self, site_id: str, controller_id: str) -> None:
+        """Give a controller what has none at its site."""
 
         async def run(connection: AsyncConnection) -> None:
-            taken = select(controllers.c.controller_id).where(
-                (controllers.c.serial == record.serial) | (controllers.c.controller_id == record.id)
-            )
-            if (await connection.execute(taken)).first() is not None:
-                raise Conflict("this serial is registered already", serial=record.serial)
-            spent = await connection.execute(
-                update(enrolments)
-                .where(enrolments.c.token_sha256 == token_sha256, enrolments.c.used_us.is_(None))
-                .values(used_us=to_us(now))
-            )
-            if spent.rowcount != 1:
-                raise Conflict("this enrolment token was used before")
-            await insert_new(connection, controllers, [_controller_row(record)])
-
-        await self._committer.write(run)
-
-    async def drop_controller(self, controller_id: str) -> None:
-        async def run(connection: AsyncConnection) -> None:
-            await connection.execute(delete(controllers).where(controllers.c.controller_id == controller_id))
+            query = select(assets.c.body).where(assets.c.site_id == site_id, assets.c.controller_id.is_(None))
+            found = [
+                msgspec.json.decode(body, type=AssetRecord) for body in (await connection.execute(query)).scalars()
+            ]
+            taken = [msgspec.structs.replace(each, controller_id=controller_id) for each in found]
+            await upsert(connection, assets, [_asset_row(each) for each in taken])
 
         await self._committer.write(run)
 

@@ -48,15 +48,6 @@ controllers = Table(
     Column("registered_us", BigInteger, nullable=False),
 )
 
-enrolments = Table(
-    "enrolments",
-    metadata,
-    Column("token_sha256", String(64), primary_key=True),
-    Column("site_id", String(64), nullable=False),
-    Column("expires_us", BigInteger, nullable=False),
-    Column("used_us", BigInteger),
-)
-
 configs = Table(
     "configs",
     metadata,

@@ -10,7 +10,15 @@ from tests.integration.enexa.stage import Stage
 
 SERVED = [each for each in OPERATIONS if each.host is Host.ENEXA and each.served]
 SCOPES = {"CTRL001": Scope.MIDDLEWARE, "operator": Scope.OPERATOR, "viewer": Scope.VIEWER}
-IDS = {"site_id": "SITE001", "controller_id": "CTRL001", "id": "CTRL001", "type": "battery", "command_id": "none"}
+IDS = {
+    "site_id": "SITE001",
+    "controller_id": "CTRL001",
+    "id": "CTRL001",
+    "type": "battery",
+    "command_id": "none",
+    "device_type": "controller",
+    "sha256": "0" * 64,
+}
 
 
 class Try(Struct, frozen=True):
@@ -25,7 +33,7 @@ def tries() -> list[Try]:
     return [
         Try(
             each,
-            each.path.format(**{**IDS, **({"device_type": "chargepost"} if "device_type" in each.path else {})}),
+            each.path.format(**IDS),
             {"data": b"{}", "headers": {"Content-Type": "application/json"}} if each.request is not None else {},
         )
         for each in SERVED
@@ -90,7 +98,7 @@ async def test_every_served_operation_has_a_route_and_no_other_has(stage: Stage)
         for each in OPERATIONS:
             if each.host is not Host.ENEXA:
                 continue
-            path = each.path.format(**IDS, **({"device_type": "x"} if "device_type" in each.path else {}))
+            path = each.path.format(**IDS)
             got = await link.send(each.method, path)
             expected = got.status not in (404, 405)
             assert expected is each.served, (each.name, got.status)

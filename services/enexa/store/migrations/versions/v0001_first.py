@@ -78,14 +78,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("serial"),
     )
     op.create_table(
-        "enrolments",
-        sa.Column("token_sha256", sa.String(length=64), nullable=False),
-        sa.Column("site_id", sa.String(length=64), nullable=False),
-        sa.Column("expires_us", sa.BigInteger(), nullable=False),
-        sa.Column("used_us", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("token_sha256"),
-    )
-    op.create_table(
         "events",
         sa.Column("event_id", sa.String(length=64), nullable=False),
         sa.Column("site_id", sa.String(length=64), nullable=False),
@@ -200,7 +192,6 @@ def downgrade() -> None:
         "config_acks",
         "configs",
         "controllers",
-        "enrolments",
         "events",
         "holes",
         "platform",

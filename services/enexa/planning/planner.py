@@ -8,24 +8,25 @@ from msgspec import Struct
 from services.enexa.planning.exclusivity import exclusive_pairs
 from services.enexa.planning.layout import EXPORT, IMPORT, OVER_IMPORT, PV, SUBSTEPS, UNSERVED, Layout
 from services.enexa.planning.plan import Breach, Costs, Plan
-from services.enexa.planning.policy import ValueTable, value_table
+from services.enexa.planning.policy import Backward, ValueTable, value_table
 from services.enexa.planning.problem import PlanProblem
 from services.enexa.planning.program import Floats, NodeData, build, spread
 from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_of
+from services.enexa.planning.recursion import backward
 from services.enexa.planning.schedule import Schedule, Slot
 from services.enexa.planning.solver import Solution, Solver
 
 SEEN_KWH = 0.01
 
 
-def plan(problem: PlanProblem, solver: Solver) -> Plan:
+def plan(problem: PlanProblem, solver: Solver, step_back: Backward = backward) -> Plan:
     """The best schedule for a problem; never infeasible, raises SolverFailed only where HiGHS fails or runs late."""
     program = build(problem)
     pairs = exclusive_pairs(problem, program.layout)
     solution = solver.solve(program, pairs)
     flows = Expected.read(problem, program.layout, solution)
     gate_kw = flows.gate_kw(problem)
-    table = value_table(problem, gate_kw) if problem.plant.strings else None
+    table = value_table(problem, gate_kw, step_back) if problem.plant.strings else None
     views = _views(problem, flows, gate_kw, table)
     return Plan(
         site_id=problem.site_id,

@@ -6,6 +6,9 @@ battery waits, and below the upper one it gives only what the grid cannot. So th
 threshold, and its price is the marginal value of energy there.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from msgspec import Struct
 
@@ -13,6 +16,7 @@ from services.enexa.planning.problem import PlanProblem
 from services.enexa.planning.recursion import Floats, backward, energy_where, marginal_value
 
 GRID_POINTS = 121
+Backward: TypeAlias = Callable[..., None]
 
 
 class ValueTable(Struct, frozen=True):
@@ -90,13 +94,16 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
     )
 
 
-def value_table(problem: PlanProblem, gate_kw: Floats) -> ValueTable:
-    """The value of energy in every slot; `gate_kw` holds import down while charging, slot by slot."""
+def value_table(problem: PlanProblem, gate_kw: Floats, step_back: Backward = backward) -> ValueTable:
+    """The value of energy in every slot; `gate_kw` holds import down while charging, slot by slot.
+
+    `step_back` may be the same recursion, compiled (`services/enexa/simulation/compiled.py`).
+    """
     given = recursion_input(problem)
     width_kwh = (given.ceiling_kwh - given.floor_kwh) / (GRID_POINTS - 1)
     values = np.zeros((len(given.hours) + 1, GRID_POINTS))
     values[-1] = -problem.end_value_eur_per_kwh * width_kwh * np.arange(GRID_POINTS)
-    backward(
+    step_back(
         values, width_kwh, given.battery, given.hours, given.buy, given.sell, given.own_kw, given.pv_kw, given.cap_kw,
         gate_kw, given.probability, given.high_share, given.high_kw, given.low_kw,
     )  # fmt: skip

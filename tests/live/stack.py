@@ -107,23 +107,31 @@ class Stack:
         now = self.program(name)
         return now.restarts > before.restarts and now.process is not None and now.process.alive()
 
-    def get(self, path: str, *, port: int | None = None) -> bytes:
-        """A body from Enexa's plain port (or another), as the viewer."""
-        if self._token is None and port is None:
-            done = self.make("token", "ROLE=viewer")
-            assert done.returncode == 0, done.stderr
-            self._token = done.stdout.strip()
-        request = urllib.request.Request(f"http://127.0.0.1:{port or self.ports.enexa}{path}")
-        if port is None:
-            request.add_header("Authorization", f"Bearer {self._token}")
+    def get(self, path: str) -> bytes:
+        """A body from Enexa's plain port, as the viewer; a token that has expired meanwhile is renewed."""
+        try:
+            return self._read(self.ports.enexa, path, self._token or self._log_in())
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise
+            return self._read(self.ports.enexa, path, self._log_in())
+
+    def _log_in(self) -> str:
+        done = self.make("token", "ROLE=viewer")
+        if done.returncode != 0:
+            raise NotYet(done.stderr)
+        self._token = done.stdout.strip()
+        return self._token
+
+    def _read(self, port: int, path: str, token: str = "") -> bytes:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as reply:
                 body: bytes = reply.read()
                 return body
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 401:
-                self._token = None
             raise
 
     def ask(self, operation: Operation, reply: type[M], **query: str) -> M:
@@ -153,7 +161,11 @@ class Stack:
 
     def truth(self) -> Any:
         """What the emulated machine really does."""
-        return json.loads(self.get("/v1/truth", port=self.ports.side_door))
+        return json.loads(self._read(self.ports.side_door, "/v1/truth"))
+
+    def notes(self) -> Any:
+        """What happened to the emulated machine, in order."""
+        return json.loads(self._read(self.ports.side_door, "/v1/truth/notes"))["notes"]
 
     def wait_for(self, question: Callable[[], T | None], what: str, *, within_s: float) -> T:
         """The first answer that is true; a connection that is refused meanwhile is an answer that is not."""

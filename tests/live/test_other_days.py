@@ -16,9 +16,16 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(300), pytest.mark.xdist_grou
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = date(2024, 5, 1)
-SPEED = 600
 FIRST_NEGATIVE, AFTER_NEGATIVE = time(10), time(18)
 """Local hours of that day between which the auction paid consumers."""
+
+NIGHT = date(2024, 11, 25)
+"""A day whose very first hour is negative, so that a short run is enough."""
+
+PRICE_AT_EIGHT = 77.01
+
+SPEED = 60
+SOAK_SPEED = 120
 
 
 def at(hour: time, day: date = DAY) -> datetime:
@@ -26,42 +33,58 @@ def at(hour: time, day: date = DAY) -> datetime:
 
 
 @pytest.fixture(scope="module")
-def stack(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    prices = real_data / "price_da_delu_2024_60min.csv"
-    words = (f"PRICES={prices}", f"DATE={DAY}", f"SPEED={SPEED}")
+def prices(real_data: Path) -> Path:
+    return real_data / "price_da_delu_2024_60min.csv"
+
+
+@pytest.fixture(scope="module")
+def stack(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    words = (f"PRICES={prices}", f"DATE={NIGHT}", f"SPEED={SPEED}")
     with running_stack(tmp_path_factory.mktemp("day") / "stack", *words) as running:
         yield running
 
 
 def test_the_clock_starts_at_that_local_midnight(stack: Stack) -> None:
-    assert stack.record().origin_sim == at(time(0))
+    assert stack.record().origin_sim == at(time(0), NIGHT)
 
     latest = stack.wait_for(stack.latest, "a sample", within_s=30)
-    assert at(time(0)) <= latest.sample.timestamp < at(time(0)) + timedelta(days=1)
+    assert at(time(0), NIGHT) <= latest.sample.timestamp < at(time(12), NIGHT)
 
 
-def test_the_plan_knows_the_negative_prices_of_the_file(stack: Stack) -> None:
-    schedule = stack.wait_for(stack.schedule, "a plan", within_s=30)
+def test_the_plan_is_made_for_the_prices_of_the_file(stack: Stack) -> None:
+    schedule = stack.wait_for(stack.schedule, "a plan", within_s=60)
 
-    paid = {slot.start.astimezone(BERLIN).hour: slot for slot in schedule.slots if slot.start < at(AFTER_NEGATIVE)}
-    assert paid[13].price_eur_per_mwh == pytest.approx(-120.0)
-    assert paid[13].zone is Zone.NEGATIVE
+    priced = {slot.start: slot for slot in schedule.slots}
+    assert priced[at(time(8), NIGHT)].price_eur_per_mwh == pytest.approx(PRICE_AT_EIGHT)
 
 
-def test_the_stack_runs_through_the_negative_hours_and_charges_in_them(stack: Stack) -> None:
-    stack.wait_for(lambda: stack.latest().sample.timestamp > at(AFTER_NEGATIVE), "evening", within_s=200)
+def test_setpoints_are_verified_while_the_price_is_negative(stack: Stack) -> None:
+    verified = stack.wait_for(stack.verified, "a verified setpoint", within_s=60)
 
-    series = stack.ask(
-        GET_SERIES, Series, **{"from": _z(at(FIRST_NEGATIVE)), "to": _z(at(AFTER_NEGATIVE)), "resolution": "15m"}
-    )
-    charging = [point for point in series.points if point.battery_kw is not None and point.battery_kw < -1.0]
-    importing = [point for point in series.points if point.grid_kw is not None and point.grid_kw > 1.0]
+    first = verified[-1]
+    assert first.planned_at < at(time(1), NIGHT), "the first hour of that day is the negative one"
+    assert first.slot_start is not None
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_a_day_with_eight_negative_hours_is_charged_through(prices: Path, tmp_path: Path) -> None:
+    words = (f"PRICES={prices}", f"DATE={DAY}", f"SPEED={SOAK_SPEED}")
+    with running_stack(tmp_path / "stack", *words) as day:
+        paid = {slot.start: slot for slot in day.wait_for(day.schedule, "a plan", within_s=60).slots}
+        assert paid[at(time(13))].price_eur_per_mwh == pytest.approx(-120.0)
+        assert paid[at(time(13))].zone is Zone.NEGATIVE
+
+        day.wait_for(lambda: day.latest().sample.timestamp > at(AFTER_NEGATIVE), "evening", within_s=900)
+
+        asked = {"from": _z(at(FIRST_NEGATIVE)), "to": _z(at(AFTER_NEGATIVE)), "resolution": "15m"}
+        series = day.ask(GET_SERIES, Series, **asked)
+        commands = [each for each in day.verified() if at(FIRST_NEGATIVE) <= each.planned_at < at(AFTER_NEGATIVE)]
 
     assert len(series.points) >= 30
-    assert charging, "the battery was charged while the grid paid for it"
-    assert importing
+    assert any(point.battery_kw is not None and point.battery_kw < -1.0 for point in series.points), "it charged"
     assert all(point.grid_kw is None or point.grid_kw > -0.5 for point in series.points), "nothing was exported"
-    assert [each for each in stack.verified() if at(FIRST_NEGATIVE) <= each.planned_at < at(AFTER_NEGATIVE)]
+    assert commands, "setpoints of those hours were verified"
 
 
 def test_programs_agree_on_the_date_after_a_restart(stack: Stack) -> None:
@@ -87,14 +110,22 @@ def test_a_session_of_the_file_happens_at_its_minute(real_data: Path, tmp_path: 
     """On that night a car came at 00:12 local time and took 23 kWh until 00:34."""
     sessions = real_data / "ev_sessions_epfl_ccs175kw_2022-04_2022-12.csv"
     night = date(2022, 11, 13)
-    with running_stack(tmp_path / "stack", f"SESSIONS={sessions}", f"DATE={night}", "SPEED=60") as stack:
-        charging = stack.wait_for(
-            lambda: next((each.sample for each in [stack.latest()] if each.sample.chargers[0].plugged), None),
-            "a car at the first outlet",
-            within_s=60,
+    with running_stack(tmp_path / "stack", f"SESSIONS={sessions}", f"DATE={night}", "SPEED=20") as stack:
+        stack.wait_for(
+            lambda: [arrived for arrived in plugged(stack) if arrived.astimezone(BERLIN).time() >= time(0, 11)],
+            "the car of 00:12",
+            within_s=90,
         )
+        stack.wait_for(lambda: stack.latest().sample.chargers[0].plugged, "Enexa sees the car", within_s=30)
+        late = [arrived for arrived in plugged(stack) if arrived > at(time(0, 11), night)]
 
-    assert at(time(0, 11), night) <= charging.timestamp <= at(time(0, 20), night)
+    assert at(time(0, 12), night) <= late[0] <= at(time(0, 13), night)
+
+
+def plugged(stack: Stack) -> list[datetime]:
+    """When cars were plugged in, by the emulated machine's own notes."""
+    notes = [note for note in stack.notes() if (note["kind"], note["name"]) == ("car", "plugged")]
+    return [datetime.fromisoformat(note["at"]) for note in notes]
 
 
 def _z(instant: datetime) -> str:

@@ -5,8 +5,7 @@ import sys
 
 def main() -> int:
     """Run one command and answer its exit code."""
-    # Imported here because the planner's worker process runs this file too, and needs nothing of the server.
-    from services.enexa.commands import main as run  # noqa: PLC0415
+    from services.enexa.commands import main as run  # noqa: PLC0415 -- the planner's worker runs this file too
 
     return run()
 

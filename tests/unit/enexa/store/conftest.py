@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,16 +16,15 @@ POSTGRES_HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A server of our own on a free port; the tests that need it skip where PostgreSQL is not installed."""
     found = shutil.which("initdb")
     home = Path(found).parent if found else next((each for each in POSTGRES_HOMES if (each / "initdb").exists()), None)
     if home is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    directory = tmp_path_factory.mktemp("postgres")
+    # Not below pytest's own directory: PostgreSQL refuses to run as root, and nobody else may look into that.
+    directory = Path(tempfile.mkdtemp(prefix="enexa-postgres-"))
     shutil.chown(directory, "postgres")
-    for parent in list(directory.parents)[:3]:
-        parent.chmod(0o755)
     data = directory / "data"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,6 +43,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     as_postgres(str(home / "pg_ctl"), "-D", str(data), "-w", "-l", log, "-o", options, "start")
     yield f"postgresql+asyncpg://app@127.0.0.1:{port}/postgres"
     as_postgres(str(home / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -128,9 +128,6 @@ class ModbusLink:
             client.close()
             raise self._down(LinkDown(f"no connection to {self.host}:{self.port}"))
         self._client = client
-        if self._told_down:
-            log.info("link_back", site_id=self.site_id)
-            self._told_down = False
 
     def _down(self, error: LinkDown) -> LinkDown:
         """Close, wait longer each time, and tell the first failure with the frames that led to it."""
@@ -141,6 +138,14 @@ class ModbusLink:
             self._told_down = True
             log.warning("link_lost", site_id=self.site_id, code=error.code, error=str(error), frames=list(self.frames))
         return error
+
+    def _answered(self) -> None:
+        """Only a right reply proves the link; a connection alone does not."""
+        if self._backoff.failures:
+            self._backoff = self._backoff.cleared()
+        if self._told_down:
+            self._told_down = False
+            log.info("link_back", site_id=self.site_id)
 
     def _trace(self, sending: bool, data: bytes) -> bytes:
         """pymodbus shows every packet here: the raw bytes are what the checks judge."""
@@ -249,7 +254,7 @@ class ModbusLink:
         for good, what in checks:
             if not good:
                 raise self._down(WrongReply(f"a reply that does not belong to the request: {what}"))
-        self._backoff = self._backoff.cleared()
+        self._answered()
         if got_function == function:
             return frame[8:]
         if len(frame) != 9:

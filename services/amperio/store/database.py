@@ -55,10 +55,13 @@ CREATE TABLE IF NOT EXISTS audit (seq INTEGER PRIMARY KEY, digest TEXT NOT NULL,
 log = structlog.get_logger()
 
 
-def open_connection(path: Path | str, *, max_bytes: int | None = None, synchronous: str = "FULL") -> apsw.Connection:
-    """A connection as this store needs it; apsw errors pass through."""
-    connection = apsw.Connection(str(path))
+def open_connection(
+    path: Path | str, *, max_bytes: int | None = None, synchronous: str = "FULL", vfs: str | None = None
+) -> apsw.Connection:
+    """A connection as this store needs it, alone on its file; apsw errors pass through."""
+    connection = apsw.Connection(str(path), vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -113,6 +116,8 @@ class Database:
             self.quarantined = _put_aside(self.path)
             log.warning("store_quarantined", file=str(self.quarantined), error=str(error))
             return self._checked()
+        except apsw.BusyError as error:
+            raise BadInput(f"another Amperio uses {self.path}; stop it first") from error
         except apsw.Error as error:
             raise BadInput(f"cannot use the store {self.path}: {error}; check the data directory") from error
 
@@ -120,9 +125,6 @@ class Database:
         connection = open_connection(self.path, max_bytes=self._max_bytes)
         try:
             connection.execute("BEGIN IMMEDIATE; ROLLBACK")
-        except apsw.BusyError as error:
-            connection.close()
-            raise BadInput(f"another Amperio uses {self.path}; stop it first") from error
         except apsw.Error:
             connection.close()
             raise

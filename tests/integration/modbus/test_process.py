@@ -21,7 +21,8 @@ from pyModbusTCP.client import ModbusClient
 
 from emulator.__main__ import main
 
-START_S = 20.0
+START_S = 60.0
+pytestmark = pytest.mark.timeout(120)  # several interpreters start, beside whatever else the machine does
 ROOT = Path(__file__).resolve().parents[3]
 
 

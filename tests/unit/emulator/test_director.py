@@ -1,0 +1,118 @@
+"""The director plays sessions and timelines: who comes when, who waits, who leaves unserved."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from emulator.director import MOST_WAITING
+from shared.chargepost.registers import CHARGER_1
+from shared.errors import BadInput
+from shared.scenario.load import load_scenario
+from shared.scenario.schema import (
+    AmbientChanges,
+    EvArrives,
+    EvLeaves,
+    FaultBegins,
+    FaultEnds,
+    Scenario,
+    Session,
+)
+from tests.unit.emulator.rig import Rig, a_car
+
+
+def story(*timeline: object, **more: object) -> Scenario:
+    return Scenario(name="story", story="A test.", timeline=tuple(timeline), **more)  # type: ignore[arg-type]
+
+
+def seen(rig: Rig, kind: str) -> list[str]:
+    return [note.name for note in rig.post.truth.notes if note.kind == kind]
+
+
+def test_the_reference_day_serves_twenty_five_cars() -> None:
+    rig = Rig(scenario=load_scenario("reference_day"), at=datetime(2024, 6, 15, 5, 0, tzinfo=UTC))
+    rig.run(16 * 3600)
+
+    assert seen(rig, "car").count("plugged") == 25
+    assert rig.station.director.turned_away == 0
+
+
+def test_the_day_repeats_itself_on_the_next_local_day() -> None:
+    rig = Rig(scenario=load_scenario("reference_day"), at=datetime(2024, 6, 14, 21, 0, tzinfo=UTC))
+    rig.run(8 * 3600 + 12 * 60)
+
+    plugged = [note.at for note in rig.post.truth.notes if note.name == "plugged"]
+    assert plugged == [datetime(2024, 6, 15, 5, 10, tzinfo=UTC)]
+
+
+def test_a_station_started_in_the_middle_of_a_session_finds_its_car() -> None:
+    rig = Rig(scenario=load_scenario("reference_day"), at=datetime(2024, 6, 15, 5, 20, tzinfo=UTC)).run(5)
+
+    vehicle = rig.post.outlets[0].vehicle
+    assert vehicle is not None
+    assert vehicle.leave_s == pytest.approx(15 * 60, abs=5)
+
+
+def test_a_restart_plays_only_what_came_since() -> None:
+    at = datetime(2024, 6, 15, 5, 20, tzinfo=UTC)
+    rig = Rig(scenario=load_scenario("reference_day"), at=at, since=datetime(2024, 6, 15, 5, 15, tzinfo=UTC)).run(5)
+
+    assert rig.post.outlets[0].vehicle is None
+
+
+def test_cars_queue_for_a_free_outlet_and_give_up_when_their_patience_ends() -> None:
+    rig = Rig()
+    for _ in range(4):
+        rig.station.director.arrive(rig.now, a_car(patience_s=100.0))
+    rig.run(50)
+    assert [outlet.vehicle is not None for outlet in rig.post.outlets] == [True, True]
+    assert rig.station.director.waiting == 2
+
+    rig.post.unplug(2)
+    rig.run(1)
+    assert (rig.post.outlets[1].vehicle is not None, rig.station.director.waiting) == (True, 1)
+
+    rig.run(60)
+    assert (rig.station.director.waiting, rig.station.director.turned_away) == (0, 1)
+
+
+def test_the_queue_is_bounded() -> None:
+    rig = Rig()
+    for _ in range(MOST_WAITING):
+        rig.station.director.arrive(rig.now, a_car())
+
+    with pytest.raises(BadInput, match="queue"):
+        rig.station.director.arrive(rig.now, a_car())
+
+
+def test_a_timeline_happens_at_its_seconds() -> None:
+    rig = Rig(
+        scenario=story(
+            EvArrives(at_s=10.0, capacity_kwh=60.0, soc_start_pct=20.0),
+            FaultBegins(at_s=60.0, fault="p_ev_stuck_zero"),
+            FaultEnds(at_s=70.0, fault="p_ev_stuck_zero"),
+            AmbientChanges(at_s=80.0, ambient_c=-10.0),
+            EvLeaves(at_s=90.0, outlet=1),
+        )
+    )
+    rig.run(9)
+    assert rig.post.outlets[0].vehicle is None
+    rig.run(52)
+    assert rig.read(CHARGER_1).ev_kw == 0.0
+    rig.run(10)
+    assert (rig.read(CHARGER_1).ev_kw or 0.0) > 50.0
+    rig.run(60)
+    assert rig.post.environment.ambient_c == -10.0
+    assert rig.post.outlets[0].vehicle is None
+
+
+def test_a_story_with_an_unknown_fault_does_not_start() -> None:
+    with pytest.raises(BadInput, match="meteorite"):
+        Rig(scenario=story(FaultBegins(at_s=1.0, fault="meteorite")))
+
+
+def test_a_file_replaces_the_sessions_of_the_scenario() -> None:
+    at = datetime(2024, 6, 15, 5, 0, tzinfo=UTC)
+    comes = Session(start_at=datetime(2024, 6, 15, 5, 1, tzinfo=UTC), capacity_kwh=60.0, soc_start_pct=20.0)
+    rig = Rig(scenario=load_scenario("reference_day"), at=at, sessions=(comes,)).run(3600)
+
+    assert seen(rig, "car").count("plugged") == 1

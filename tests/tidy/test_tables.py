@@ -16,6 +16,10 @@ from tests.tidy.source import ROOT, at, files, modules, tree
 
 TWINS = {Host.ENEXA: "services.enexa", Host.AMPERIO: "services.amperio"}
 CALLERS = {Host.ENEXA: "services.amperio", Host.AMPERIO: "services.enexa"}
+ROUTE_MAKERS = ("serves", "token_route")
+NOT_CALLED_YET = {"POST_FIRMWARE_STATUS", "BOOTSTRAP_CONTROLLER", "ACTIVATE_CONTROLLER"}
+"""Served, but the middleware does not onboard itself or report its firmware yet."""
+
 OF_THE_TWINS = {Scope.MIDDLEWARE, Scope.PLATFORM}
 
 
@@ -42,23 +46,27 @@ def test_operations_are_unique_by_name_and_by_address() -> None:
 
 @pytest.mark.parametrize("host", list(Host))
 def test_each_operation_has_one_route(host: Host) -> None:
-    routes = Counter(_names_given_to("serves", TWINS[host]))
+    routes = Counter(name for function in ROUTE_MAKERS for name in _names_given_to(function, TWINS[host]))
+    wrong = {
+        constant: routes[constant]
+        for constant, operation in _constants()
+        if operation.host is host and routes[constant] != (1 if operation.served else 0)
+    }
 
+    assert not wrong, f"{TWINS[host]}: one route for each operation, none where served=False; found {wrong}"
+
+
+def test_what_only_a_twin_may_ask_is_asked_in_one_place() -> None:
+    wrong = {}
     for constant, operation in _constants():
-        if operation.host is host:
-            wanted = 1 if operation.served else 0
-            assert routes[constant] == wanted, (
-                f"{constant} should have {wanted} route(s) in {TWINS[host]}.api and has {routes[constant]}: "
-                "add @serves, remove one, or say served=False in the table"
-            )
-
-
-def test_what_one_twin_asks_of_the_other_is_called_in_one_place() -> None:
-    for constant, operation in _constants():
-        if not operation.served or not operation.scopes & OF_THE_TWINS or operation.scopes - OF_THE_TWINS:
+        if not operation.served or not operation.scopes or operation.scopes - OF_THE_TWINS:
             continue
         places = _places_that_name(constant, CALLERS[operation.host])
-        assert len(places) == 1, f"{constant} should be called in one file of {CALLERS[operation.host]}: {places}"
+        wanted = 0 if constant in NOT_CALLED_YET else 1
+        if len(places) != wanted:
+            wrong[constant] = places
+
+    assert not wrong, f"name each operation in one file of its caller (and keep NOT_CALLED_YET true): {wrong}"
 
 
 def test_every_state_is_reachable_and_has_a_row() -> None:
@@ -106,13 +114,24 @@ def _constants() -> Iterator[tuple[str, Operation]]:
 
 
 def _names_given_to(function: str, package: str) -> Iterator[str]:
-    """The constants that appear as the first argument of a call, such as `serves(DISPATCH)`."""
+    """Constants that are the first argument of a call, such as `serves(DISPATCH)`; a changed copy counts as its own."""
     for module, path in modules("services"):
         if not module.startswith(package):
             continue
+        variants = dict(_variants(tree(path)))
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == function and node.args:
-                yield ast.unparse(node.args[0])
+                name = ast.unparse(node.args[0])
+                yield variants.get(name, name)
+
+
+def _variants(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names for a changed copy of an operation: `WITHDRAW = msgspec.structs.replace(DELETE_GRID_LIMIT, status=200)`."""
+    for node in module.body:
+        called = node.value if isinstance(node, ast.Assign) else None
+        if isinstance(called, ast.Call) and ast.unparse(called.func).endswith("replace") and called.args:
+            assert isinstance(node, ast.Assign)
+            yield ast.unparse(node.targets[0]), ast.unparse(called.args[0])
 
 
 def _places_that_name(constant: str, package: str) -> list[str]:

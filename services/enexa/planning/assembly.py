@@ -15,6 +15,7 @@ from shared.errors import InputsStale, OutOfBounds
 
 POLICY_SAMPLES = 200
 OUTCOMES = 6
+MAX_HORIZON_H = 72.0
 
 
 def assemble(request: PlanRequest) -> PlanProblem:
@@ -64,6 +65,9 @@ def check(request: PlanRequest) -> None:
             raise OutOfBounds("The SOC window is upside down", field="soc_min_pct", soc_min_pct=string.soc_min_pct)
     if any(not 0 <= soc <= 100 for soc in request.soc_pct):
         raise OutOfBounds("A state of charge lies outside 0 to 100 %", field="soc_pct")
+    if not 0 < request.tuning.horizon_h <= MAX_HORIZON_H:
+        raise OutOfBounds("The horizon must be more than 0 and at most 72 h", field="horizon_h",
+                          horizon_h=request.tuning.horizon_h)  # fmt: skip
     if request.prices.price_at(request.now) is None:
         raise InputsStale("No price covers the present slot; import today's prices", field="prices")
 

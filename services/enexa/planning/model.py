@@ -8,8 +8,9 @@ Variables per scenario w, slot t and sub-step k (energies in kWh; sub-step 0 is 
     import, over (import beyond the cap), export, sun, unserved >= 0,   charge[i], discharge[i] >= 0   per string i
     energy[i] at the end of each slot,  short[i] >= 0 of the floor,     peak (kW) once per scenario
 
-When limits collide they give way in this order, by price: EV service (`unserved_eur_per_kwh`), the grid limit
-(`grid_breach_eur_per_kwh`), the floor (`floor_breach_eur_per_kwh`). So a plan always exists.
+When limits collide they give way in this order, by price: EV service (`unserved_eur_per_kwh`), the grid limit where own
+consumption alone is above it (`grid_breach_eur_per_kwh`; never for a battery or a car), the floor of a battery that
+starts below it (`floor_breach_eur_per_kwh`). So a plan always exists.
 """
 
 import cvxpy as cp
@@ -74,10 +75,11 @@ class ScenarioModel:
         ]  # fmt: skip
 
     def import_cap(self) -> list[cp.Constraint]:
-        """import <= min(contract, kVA x power factor, grid operator's cap) h;  over = 0 where the sub-step is empty"""
+        """import <= min(contract, kVA x power factor, grid operator's cap) h;  over <= (own consumption - cap) h"""
         cap_kw = np.maximum(np.minimum(self.problem.import_cap_kw, self.problem.plant.import_limit_kw), 0.0)
-        empty = [self.over[k][np.flatnonzero(self.hours[k] == 0)] == 0 for k in STEPS if np.any(self.hours[k] == 0)]
-        return [self.imports[k] <= cap_kw * self.hours[k] for k in STEPS] + empty
+        beyond_kw = np.maximum(np.array(self.problem.own_kw) - cap_kw, 0.0)
+        caps = [self.imports[k] <= cap_kw * self.hours[k] for k in STEPS]
+        return caps + [self.over[k] <= beyond_kw * self.hours[k] for k in STEPS]
 
     def export_limit(self) -> list[cp.Constraint]:
         """export <= limit h, and 0 where exporting is worthless"""

@@ -88,12 +88,13 @@ def _bound_columns(problem: PlanProblem, layout: Layout, nodes: NodeData, low: F
     plant = problem.plant
     cap_kw = np.maximum(np.minimum(np.array(problem.import_cap_kw), plant.import_limit_kw), 0.0)[nodes.slot]
     pv_kw = np.array(problem.pv_kw)[nodes.slot]
+    own_kw = np.array(problem.own_kw)[nodes.slot]
     worthless = np.array([problem.tariff.export_eur_per_kwh(p) is None for p in problem.price_eur_per_mwh])
     export_kw = np.where(worthless, 0.0, plant.export_limit_kw)[nodes.slot]
     for step in range(SUBSTEPS):
         hours = nodes.step_hours[:, step]
         high[layout.flow(step, IMPORT)] = cap_kw * hours
-        high[layout.flow(step, OVER_IMPORT)] = np.where(hours > 0, INFINITY, 0.0)
+        high[layout.flow(step, OVER_IMPORT)] = np.maximum(own_kw - cap_kw, 0.0) * hours
         high[layout.flow(step, EXPORT)] = export_kw * hours
         high[layout.flow(step, PV)] = pv_kw * hours
         high[layout.flow(step, UNSERVED)] = nodes.ev_kw[:, step] * hours

@@ -30,7 +30,13 @@ def _serve(settings: Settings, told: argparse.Namespace) -> int:
     set_up_logs("chargepost", level=settings.log_level, form=settings.log_format)
     over = {name: value for name in ("station", "scenario", "sessions", "port", "api_port", "speed", "seed")
             if (value := getattr(told, name)) is not None}  # fmt: skip
-    asyncio.run(run(_replaced(settings, over)))
+    work = run(_replaced(settings, over))
+    try:
+        import uvloop  # noqa: PLC0415  # not there on every platform; the default loop serves too
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
     return 0
 
 

@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from emulator.api import SideDoor, problem
+from emulator.device.truth import MOST_SECONDS
 from emulator.memory import MemoryFile, as_of
 from emulator.runtime import Runtime, Unit
 from emulator.server import Server
@@ -22,6 +23,7 @@ from shared.rest.server import Listener, bind, serve
 from shared.scenario.load import load_scenario, load_sessions
 
 log = structlog.get_logger()
+LEAST_TRUTH_S = 600
 
 
 def clock_of(settings: Settings) -> SystemClock:
@@ -51,6 +53,7 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             seed=(scenario.seed if settings.seed is None else settings.seed) + index,
             memory=None if saved is None else saved.memory,
             since=None if saved is None else saved.at,
+            truth_seconds=max(LEAST_TRUTH_S, MOST_SECONDS // settings.stations),
         )
         bound = bind(Listener(settings.host, settings.port + index if settings.port else 0))
         server = Server(

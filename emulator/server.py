@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from functools import partial
+from typing import cast
 
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
@@ -86,15 +87,20 @@ class Handler(ServerRequestHandler):
 
     def abort(self) -> None:
         """Reset the connection."""
-        transport = self.transport
+        transport = self._link()
         self.close()
-        if isinstance(transport, asyncio.Transport):
+        if transport is not None:
             transport.abort()
 
     def put(self, data: bytes) -> None:
         """Write bytes, if the connection still stands."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.write(data)
+        transport = self._link()
+        if transport is not None:
+            transport.write(data)
+
+    def _link(self) -> asyncio.Transport | None:
+        """pymodbus declares a bare transport and forgets it on close; uvloop's is no subclass of asyncio's."""
+        return cast("asyncio.Transport | None", self.transport)
 
     def _flush(self, replies: list[bytes]) -> None:
         if replies:

@@ -5,6 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from emulator.device.chargepost import ChargePost, Memory
+from emulator.device.truth import MOST_SECONDS
 from emulator.director import Director
 from emulator.physics.nameplate import StationProfile
 from shared.moment import Moment
@@ -24,6 +25,7 @@ class Station:
         seed: int | None = None,
         memory: Memory | None = None,
         since: datetime | None = None,
+        truth_seconds: int = MOST_SECONDS,
     ) -> None:
         start = scenario.soc_start_pct
         self.profile = profile
@@ -37,6 +39,7 @@ class Station:
             zone=ZoneInfo(scenario.timezone),
             seed=scenario.seed if seed is None else seed,
             memory=memory,
+            truth_seconds=truth_seconds,
         )
         self.director = Director(scenario, now, sessions=sessions, since=since)
 

@@ -20,6 +20,15 @@ Measure: TypeAlias = Callable[[], tuple[Value, ...]]
 Key: TypeAlias = tuple[int, str]
 
 
+HOLDING: dict[tuple[int, int], Field] = {
+    (field.unit_id, address): field
+    for field in all_fields()
+    if field.table is Table.HOLDING
+    for address in range(field.address, field.end)
+}
+"""The holding register at each address of each unit."""
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """One register that a write has set: the fact for the ledger, raw as on the wire."""
 
@@ -104,15 +113,10 @@ class Bank:
         self._order = order
         self._defaults = defaults
         self._pages: dict[tuple[int, int], list[Page]] = {}
-        self._fields: dict[tuple[int, int], Field] = {}
         self.units = {1, PV_UNIT} if has_pv else {1}
         for block in READ_BLOCKS:
             if block.unit_id in self.units:
                 self._pages.setdefault((block.unit_id, block.table.value), []).append(Page(block))
-        for field in all_fields():
-            if field.table is Table.HOLDING and field.unit_id in self.units:
-                for address in range(field.address, field.end):
-                    self._fields[field.unit_id, address] = field
         for span in SPANS:
             if span.unit_id in self.units and span.table is Table.INPUT:
                 page = self._page(span.unit_id, span.table.value, span.address, span.count)
@@ -122,7 +126,9 @@ class Bank:
 
     def power_on(self) -> None:
         """Set every holding register to its power-on value."""
-        for field in set(self._fields.values()):
+        for field in set(HOLDING.values()):
+            if field.unit_id not in self.units:
+                continue
             default = field.reg.default
             if isinstance(default, str) and field.reg.kind is not TEXT:
                 default = self._defaults[default]
@@ -159,12 +165,12 @@ class Bank:
 
     def value(self, unit_id: int, address: int) -> Value:
         """Our value of a holding register."""
-        field = self._fields[unit_id, address]
+        field = HOLDING[unit_id, address]
         return field.decode(self._words(field), self._order)
 
     def set(self, unit_id: int, address: int, value: Value) -> None:
         """Let the firmware itself change a holding register."""
-        field = self._fields[unit_id, address]
+        field = HOLDING[unit_id, address]
         self._put(field, field.raw_of(value))
 
     def write(self, unit_id: int, address: int, data: bytes) -> list[Change] | int:
@@ -197,7 +203,7 @@ class Bank:
         """The registers a write covers, each of them whole; gaps and read-only registers come before halves."""
         touched: list[Field] = []
         for each in range(address, address + count):
-            field = self._fields.get((unit_id, each))
+            field = HOLDING.get((unit_id, each))
             if field is None or not field.reg.writable:
                 return ILLEGAL_ADDRESS
             if not touched or touched[-1] is not field:

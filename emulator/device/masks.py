@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 Mask: TypeAlias = Callable[["Masks", bytearray, Page, "ChargePost"], None]
 PageKey: TypeAlias = tuple[int, int]
 IDLE_KW = 0.05
+FIELDS: dict[PageKey, list[Field]] = {}
+for _field in all_fields():
+    FIELDS.setdefault((_field.unit_id, _field.address), []).append(_field)
 
 
 class Masks:
     """Applied in the order of `MASKS` to a copy of a page. History is kept only while a fault needs it."""
 
-    __slots__ = ("_fields", "_frozen", "_history", "active")
+    __slots__ = ("_frozen", "_history", "active")
 
     def __init__(self) -> None:
         self.active: tuple[str, ...] = ()
-        self._fields: dict[PageKey, list[Field]] = {}
         self._frozen: dict[tuple[str, PageKey], bytes] = {}
         self._history: dict[PageKey, list[bytes]] = {}
-        for field in all_fields():
-            self._fields.setdefault((field.unit_id, field.address), []).append(field)
 
     def change(self, post: "ChargePost") -> None:
         """Faults were raised or cleared."""
@@ -67,7 +67,7 @@ class Masks:
         return [
             field
             for address in range(page.start, page.stop)
-            for field in self._fields.get((unit, address), ())
+            for field in FIELDS.get((unit, address), ())
             if field.table is table
         ]
 

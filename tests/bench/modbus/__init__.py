@@ -1,0 +1,1 @@
+"""The emulator's port and physics against a libmodbus server in C, in one run on one machine."""

@@ -38,10 +38,10 @@ def write_days(days: list[YardstickDay], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["day", "intervals", "profit_eur", "charged_kwh", "discharged_kwh"])
+        writer.writerow(["day", "intervals_count", "profit_eur", "charged_kwh", "discharged_kwh"])
         for day in days:
             amounts = (f"{value:.6f}" for value in (day.profit_eur, day.charged_kwh, day.discharged_kwh))
-            writer.writerow([day.day.isoformat(), day.intervals, *amounts])
+            writer.writerow([day.day.isoformat(), day.intervals_count, *amounts])
 
 
 def main() -> int:

@@ -33,3 +33,4 @@ OLD_PLANT = Plant(
 CHARGEPOST = Plant()
 
 PLANTS = {"reference_day": OLD_PLANT, "chargepost": CHARGEPOST, "chargepost_pv": CHARGEPOST}
+"""The ChargePost with sun is the same station; its roof is an input of the day, not a part of the plant."""

@@ -14,7 +14,7 @@ class YardstickDay(Struct, frozen=True, kw_only=True):
     """One local day's best profit and what it moved at the AC side."""
 
     day: date
-    intervals: int
+    intervals_count: int
     profit_eur: float
     charged_kwh: float
     discharged_kwh: float
@@ -29,7 +29,7 @@ def yardstick(prices: PriceSeries, battery: YardstickBattery | None = None) -> I
         best = best_day(part.price_eur_per_mwh, part.interval_s[0], battery or YardstickBattery())
         yield YardstickDay(
             day=day,
-            intervals=len(part.starts),
+            intervals_count=len(part.starts),
             profit_eur=best.profit_eur,
             charged_kwh=sum(best.charged_kwh),
             discharged_kwh=sum(best.discharged_kwh),

@@ -1,0 +1,98 @@
+"""The coarse plant closes its books, serves cars by rule, and is the same function compiled."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.enexa.market.prices import daily_series
+from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.problem import Plant
+from services.enexa.simulation.kpis import Kpis, kpis_of
+from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, PV_USED
+from services.enexa.simulation.scenarios import CHARGEPOST, OLD_PLANT
+from services.enexa.simulation.site import Run, Stretch, Visit, run_reactive, stretch
+from services.enexa.simulation.smartems import History, Knows, SmartEms
+
+START = datetime(2024, 6, 15, 4, 0, tzinfo=UTC)
+PROFILE = tuple(40.0 + 60.0 * (quarter % 8) for quarter in range(96))
+
+
+def day(seed: int, plant: Plant, cars: int = 8, pv_kw: float = 0.0) -> Stretch:
+    rng = np.random.default_rng(seed)
+    begins = np.sort(rng.integers(0, 600, cars))
+    visits = [
+        Visit(
+            start=START + timedelta(minutes=int(begin)),
+            until=START + timedelta(minutes=int(begin) + int(rng.integers(10, 60))),
+            energy_kwh=float(rng.uniform(5, 60)),
+            max_power_kw=float(rng.uniform(40, 200)),
+        )
+        for begin in begins
+    ]
+    return stretch(
+        start=START,
+        minutes=720,
+        plant=plant,
+        tariff=Tariff(),
+        prices=daily_series(PROFILE, START.date() - timedelta(days=20), 23),
+        visits=visits,
+        start_soc_pct=60.0,
+        ev_loss_ratio=0.05,
+        own_kw=0.4,
+        pv_kw=pv_kw * rng.uniform(0, 1, 720),
+    )
+
+
+def check(run: Run) -> Kpis:
+    stretch_of, record = run.given, run.record
+    into = record[IMPORT] - record[EXPORT] + record[PV_USED] + record[DISCHARGE] - record[CHARGE]
+    drawn = (1 + stretch_of.ev_loss_ratio) * record[EV] + stretch_of.own_kw
+    assert np.abs(into - drawn).max() < 1e-9
+    assert record[IMPORT].max() <= stretch_of.plant.import_limit_kw + 1e-9
+    assert record[EXPORT].max() <= stretch_of.plant.export_limit_kw + 1e-9
+    assert (record[PV_USED] <= stretch_of.pv_kw + 1e-9).all()
+    assert np.minimum(record[CHARGE], record[DISCHARGE]).max() == 0.0
+    capacity = sum(s.capacity_kwh for s in stretch_of.plant.strings)
+    floor = stretch_of.plant.strings[0].soc_min_pct / 100 * capacity
+    assert record[ENERGY].min() >= floor - 1e-6
+    assert record[ENERGY].max() <= capacity * 0.9 + 1e-6
+    served = stretch_of.car_kwh.sum() - run.rest_kwh.sum()
+    assert served == pytest.approx(record[EV].sum() / 60, abs=1e-6)
+    return kpis_of(run)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(min_value=0, max_value=10_000), st.sampled_from([CHARGEPOST, OLD_PLANT]), st.sampled_from([0.0, 90.0])
+)
+def test_the_reactive_books_close_on_any_day(seed: int, plant: Plant, pv_kw: float) -> None:
+    check(run_reactive(day(seed, plant, pv_kw=pv_kw)))
+
+
+@pytest.mark.parametrize("knows", list(Knows))
+@pytest.mark.parametrize(("plant", "pv_kw"), [(CHARGEPOST, 0.0), (OLD_PLANT, 90.0)])
+def test_smartems_keeps_the_same_limits(knows: Knows, plant: Plant, pv_kw: float) -> None:
+    series = daily_series(PROFILE, START.date() - timedelta(days=20), 23)
+    check(SmartEms(day(3, plant, cars=4, pv_kw=pv_kw), series, History(), knows).complete())
+
+
+def test_the_compiled_plant_is_the_same_plant() -> None:
+    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  numba loads slowly
+
+    given_day = day(5, OLD_PLANT, pv_kw=60.0)
+
+    plain, fast = run_reactive(given_day), run_reactive(given_day, fast_run_steps())
+
+    assert np.array_equal(plain.record, fast.record)
+    assert np.array_equal(plain.rest_kwh, fast.rest_kwh)
+
+
+def test_an_empty_day_costs_only_its_own_consumption() -> None:
+    figures = check(run_reactive(day(1, CHARGEPOST, cars=0)))
+
+    assert figures.ev_kwh == 0.0
+    assert figures.sessions_count == 0
+    assert figures.import_kwh >= figures.own_kwh

@@ -8,7 +8,7 @@ import random
 import tomllib
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from services.enexa.acceptance import refusal_of, time_refusal
 from services.enexa.dispatching.alarms import Alarm, Turn
 from services.enexa.dispatching.core import SiteCore, Step
 from services.enexa.dispatching.ledger import FINAL
-from services.enexa.dispatching.reconcile import ReconcileView
+from services.enexa.dispatching.reconcile import ReconcileView, StepName
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.planning.assembly import assemble
 from services.enexa.planning.planner import plan
@@ -28,6 +28,7 @@ from services.enexa.planning_job import schedule_of
 from services.enexa.planning_request import plan_request
 from services.enexa.pricing import PriceSource
 from services.enexa.registry.configs import first_version
+from services.enexa.simulation.compiled import fast_backward
 from services.enexa.store.ranges import Ranges
 from shared.backoff import Backoff
 from shared.contract.config import ConfigAck, ConfigAckReply, ConfigDocument, SiteConfig
@@ -53,6 +54,9 @@ from tests.simulation.links import Path as UrlPath
 
 PLAN_TAKES_S = 1.0
 WATCH_EVERY_S = 5.0
+HISTORY_EVERY_S = 5.0
+BUFFER_EMPTY_SAMPLES = 5
+SESSION_KINDS = (EventKind.SESSION_STARTED, EventKind.SESSION_ENDED)
 RECENT_SAMPLES = 1800
 NO_WALL_CLOCK_S = 1e9
 """HiGHS counts its limit in real seconds; a run that must repeat exactly can have none."""
@@ -160,6 +164,7 @@ class EnexaSide:
         self._watch_backoff = Backoff()
         self._prices_until: datetime | None = None
         self._health_due_s = 0.0
+        self._history_due_s = 0.0
         self._exchanging = self._planning = False
 
     # ---- life -------------------------------------------------------------------------------------------------------
@@ -179,6 +184,7 @@ class EnexaSide:
         self._watch_backoff = Backoff()
         self._prices_until = None
         self._health_due_s = now.s
+        self._history_due_s = now.s
         self._exchanging = self._planning = False
         self.up = True
         self.life += 1
@@ -279,7 +285,8 @@ class EnexaSide:
     def step(self, now: Moment) -> None:
         """One second of dispatching, planning and watching, as `runtime.py` does it."""
         self._watch_prices(now)
-        step = self.core.step(now)
+        self._look_at_history(now)
+        step = self.core.step(now, exchange_free=not self._exchanging)
         for record in step.changed:
             self.archive.commands[record.command_id] = record
             for tell in self.commands:
@@ -299,6 +306,24 @@ class EnexaSide:
         if turn is not None:
             self.alert_count += turn is Turn.RAISE
             self._journal.note(now, "enexa", f"alert_{turn.value}", code="middleware_silent")
+
+    def _look_at_history(self, now: Moment) -> None:
+        """The last step of a reconciliation ends when no number is outstanding and the buffer is as good as empty."""
+        running = self.core.reconciliation
+        if running is None or running.step is not StepName.HISTORY or now.s < self._history_due_s:
+            return
+        self._history_due_s = now.s + HISTORY_EVERY_S
+        archive, view = self.archive, running.view
+        began = view.started_at - timedelta(seconds=view.outage_s or 0.0)
+        told = [event for event in archive.events.values() if began <= event.timestamp < view.started_at]
+        missing = sum(
+            last - first + 1 for stream in archive.streams.values() for first, last in stream.ranges.missing()
+        )
+        sessions = sum(event.kind in SESSION_KINDS for event in told)
+        running.missed(samples=missing, events=len(told), sessions=sessions)
+        waiting = self.status.buffer.samples if self.status is not None and self.status.buffer is not None else 0
+        if missing == 0 and waiting <= BUFFER_EMPTY_SAMPLES:
+            running.history_complete(now, f"{running.view.replayed_samples} samples replayed, none outstanding")
 
     def _note_reconciliation(self, now: Moment, view: ReconcileView) -> None:
         self.archive.reconciliations[view.record_id] = view
@@ -413,7 +438,7 @@ class EnexaSide:
             peak_so_far_kw=archive.peak_kw(),
         )
         try:
-            made = plan(assemble(request), self._solver)
+            made = plan(assemble(request), self._solver, fast_backward())
         except SiteError as error:
             self._planning = False
             self._journal.note(now, "enexa", "plan_failed", code=error.code)

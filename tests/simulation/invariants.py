@@ -69,6 +69,7 @@ class Referee:
         self._price_eur_per_kwh = 0.0
         self._energy_kwh: tuple[float, float] | None = None
         self._counters = (0.0, 0.0)
+        self._faults_version = 0
         self._shown_at = float("-inf")
         self._final: dict[str, str] = {}
         self._ledger_due_s = LEDGER_EVERY_S
@@ -146,8 +147,9 @@ class Referee:
         before, self._energy_kwh = self._energy_kwh, energy
         back = counters[0] < self._counters[0] - 1e-9 or counters[1] < self._counters[1] - 1e-9
         self._counters = counters
-        if before is None or not self.world.device.up or post.faults.active:
-            return None
+        version, self._faults_version = self._faults_version, post.faults.version
+        if before is None or not self.world.device.up or post.faults.active or version != post.faults.version:
+            return None  # some faults move energy by themselves, at once or while they last
         for index, kw in enumerate((post.flows.battery_1_kw, post.flows.battery_2_kw)):
             gained = energy[index] - before[index]
             if gained > max(-kw, 0.0) / 3600.0 + 1e-9:

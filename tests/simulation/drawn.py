@@ -1,0 +1,99 @@
+"""A run drawn from a seed: a stretch of a day with cars, and troubles on every link, program and device.
+
+A safety run has troubles to its end; a liveness run has fair weather for its last ten minutes, after which everything
+must be as if nothing had happened.
+"""
+
+import random
+from datetime import UTC, datetime, timedelta
+
+from emulator.device.faults import CATALOGUE, Layer
+from shared.scenario.load import load_scenario
+from shared.scenario.schema import EvArrives, Event, FaultBegins, Scenario
+from tests.simulation.weather import Kind, Place, Trouble
+from tests.simulation.world import Options
+
+FAIR_END_S = 900.0
+CALM_START_S = 30.0
+LASTS_S = (5.0, 20.0, 45.0, 70.0, 180.0, 600.0)
+PER_HOUR = 12
+
+LINK_KINDS: tuple[Kind, ...] = (
+    Kind.CUT, Kind.HANG, Kind.DELAY, Kind.DROP_REQUEST, Kind.DROP_REPLY, Kind.DUPLICATE, Kind.TRUNCATE, Kind.GARBAGE,
+    Kind.STATUS_401, Kind.STATUS_429, Kind.STATUS_500, Kind.STATUS_503,
+)  # fmt: skip
+FIELD_KINDS = (Kind.CUT, Kind.HANG, Kind.DELAY, Kind.DROP_REQUEST, Kind.DROP_REPLY, Kind.TRUNCATE, Kind.GARBAGE)
+PEER_PLACES = (Place.AMPERIO_ENEXA, Place.TO_ENEXA, Place.TO_AMPERIO)
+NOT_DRAWN = frozenset(
+    {
+        # Emergency stops never recover by themselves; the others make the device lie about what the rules judge by.
+        "estop", "crash_sensor", "deep_drain", "meter_sign_flipped", "words_swapped", "scale_changed", "register_value",
+        "setpoint_inverted", "counter_reset", "occupied", "watchdog_skewed",
+    }
+)  # fmt: skip
+DEVICE_FAULTS = tuple(
+    name for name, kind in CATALOGUE.items() if kind.layer is not Layer.WIRE and name not in NOT_DRAWN
+)
+"""Wire faults are the socket server's to play; on this in-memory link the weather plays their like."""
+
+
+def drawn(seed: int, *, hours: float = 2.0, liveness: bool = True) -> Options:
+    """The run of a seed."""
+    chance = random.Random(f"drawn:{seed}")
+    duration_s = hours * 3600.0
+    until_s = duration_s - FAIR_END_S if liveness else duration_s
+    count = max(2, round(PER_HOUR * hours))
+    device: list[Event] = []
+    troubles: list[Trouble] = []
+    for _ in range(count):
+        at_s = float(chance.randrange(int(CALM_START_S), max(int(until_s) - 5, int(CALM_START_S) + 1)))
+        for_s = min(chance.choice(LASTS_S), until_s - at_s)
+        roll = chance.random()
+        if roll < 0.55:
+            troubles.append(_on_link(chance, at_s, for_s))
+        elif roll < 0.7:
+            program = chance.choice((Place.ENEXA, Place.AMPERIO))
+            troubles.append(Trouble(kind=Kind.KILL, place=program, at_s=at_s, for_s=chance.choice((1.0, 5.0, 30.0))))
+        else:
+            device.append(FaultBegins(at_s=at_s, fault=chance.choice(DEVICE_FAULTS), for_s=max(for_s, 1.0)))
+    scenario = Scenario(
+        name="reference_day",
+        story=f"Drawn from seed {seed}.",
+        seed=seed,
+        starts_at=datetime(2024, 6, 15, tzinfo=UTC) + timedelta(minutes=15 * chance.randrange(96)),
+        duration_s=duration_s,
+        soc_start_pct=float(chance.randrange(20, 86)),
+        price_eur_per_mwh=load_scenario("reference_day").price_eur_per_mwh,
+        timeline=(*_cars(chance, duration_s), *device),
+    )
+    return Options(scenario=scenario, seed=seed, troubles=tuple(troubles), plan_scenarios=1)
+
+
+def _on_link(chance: random.Random, at_s: float, for_s: float) -> Trouble:
+    if chance.random() < 0.3:
+        place, kind = Place.AMPERIO_CHARGEPOST, chance.choice(FIELD_KINDS)
+    else:
+        place, kind = chance.choice(PEER_PLACES), chance.choice(LINK_KINDS)
+    whole = kind in (Kind.CUT, Kind.HANG)
+    return Trouble(
+        kind=kind,
+        place=place,
+        at_s=at_s,
+        for_s=for_s,
+        chance=1.0 if whole else chance.choice((0.1, 0.5, 1.0)),
+        amount=chance.choice((0.3, 2.0, 8.0)) if kind is Kind.DELAY else 0.0,
+    )
+
+
+def _cars(chance: random.Random, duration_s: float) -> list[Event]:
+    return [
+        EvArrives(
+            at_s=float(chance.randrange(int(duration_s))),
+            capacity_kwh=float(chance.randrange(40, 110)),
+            soc_start_pct=float(chance.randrange(8, 50)),
+            soc_target_pct=float(chance.randrange(55, 96)),
+            max_kw=float(chance.randrange(40, 260)),
+            stay_s=float(chance.randrange(600, 3000)),
+        )
+        for _ in range(max(1, round(duration_s / 1800.0)))
+    ]

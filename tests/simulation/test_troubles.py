@@ -1,0 +1,100 @@
+"""Runs drawn from seeds: troubles on every link and program, faults of the device, and no rule ever broken."""
+
+from collections import Counter
+
+import pytest
+
+from shared.scenario.load import load_scenario
+from tests.simulation.drawn import DEVICE_FAULTS, FIELD_KINDS, LINK_KINDS, drawn
+from tests.simulation.links import CALL_TIMEOUT_S
+from tests.simulation.report import Report
+from tests.simulation.weather import Kind, Place, Trouble
+from tests.simulation.world import Options, World, play
+
+pytestmark = [pytest.mark.simulation, pytest.mark.timeout(240)]
+
+QUICK_SEEDS = range(1, 13)
+QUICK_HOURS = 0.35
+SOAK_SEEDS = 200
+OUTAGE = 90
+
+
+def _held(report: Report, seed: int, hours: float) -> None:
+    again = f"again: World(drawn({seed}, hours={hours})).run()"
+    assert report.breach_count == 0, "\n".join((again, *report.lines()))
+    assert report.samples.missing == 0, again
+
+
+@pytest.mark.parametrize("seed", QUICK_SEEDS)
+def test_whatever_happens_no_rule_breaks_and_afterwards_all_is_well(seed: int) -> None:
+    world = World(drawn(seed, hours=QUICK_HOURS))
+
+    report = world.run()
+
+    _held(report, seed, QUICK_HOURS)
+    assert world.amperio.agent.mode.value == "online"
+    assert report.samples.still_buffered <= 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_two_hundred_seeds_of_two_hours_with_troubles_to_the_end() -> None:
+    acted: Counter[str] = Counter()
+    for seed in range(1, SOAK_SEEDS + 1):
+        report = World(drawn(seed, hours=2.0, liveness=False)).run()
+        _held(report, seed, 2.0)
+        acted.update(report.troubles)
+
+    assert set(acted) >= {kind.value for kind in LINK_KINDS}
+
+
+@pytest.mark.parametrize("offset", [0, 7])
+def test_a_middleware_killed_at_any_second_loses_no_number_and_declares_what_it_did_not_sample(offset: int) -> None:
+    kill = Trouble(kind=Kind.KILL, place=Place.AMPERIO, at_s=100.0 + offset, for_s=20.0)
+
+    report = play("reference_day", hours=0.08, troubles=(kill,))
+
+    samples = report.samples
+    assert report.breach_count == 0
+    assert samples.missing == 0
+    assert samples.declared_gaps == 1
+    assert samples.kept == samples.stored == round(0.08 * 3600) - 20
+    assert samples.numbered == samples.stored + samples.declared_gaps
+
+
+def test_a_lost_reply_is_neither_a_lost_nor_a_double_sample() -> None:
+    lossy = Trouble(kind=Kind.DROP_REPLY, place=Place.TO_ENEXA, at_s=60.0, for_s=120.0, chance=0.3)
+
+    report = play("reference_day", hours=0.1, troubles=(lossy,))
+
+    assert report.troubles["drop_reply"] > 0
+    assert report.samples.doubles > 0, "what was sent twice is seen twice"
+    assert report.samples.kept == report.samples.stored
+    assert report.samples.missing == 0
+
+
+def test_a_silent_platform_is_no_reason_to_lose_control_of_the_station() -> None:
+    cut = Trouble(kind=Kind.CUT, place=Place.AMPERIO_ENEXA, at_s=100.0, for_s=OUTAGE)
+    world = World(Options(scenario=load_scenario("reference_day"), hours=0.1, troubles=(cut,)))
+    tripped = []
+
+    for _ in range(world.options.duration_s):
+        world.tick()
+        tripped.append(world.device.station.post.watchdog.state.value == "tripped")
+
+    assert not any(tripped)
+
+
+def test_a_hanging_call_ends_after_its_timeout_and_not_before() -> None:
+    hang = Trouble(kind=Kind.HANG, place=Place.TO_ENEXA, at_s=50.0, for_s=3.0)
+
+    report = play("reference_day", hours=0.05, troubles=(hang,))
+
+    assert report.troubles["hang"] >= 1
+    assert report.mode_s["suspect"] >= 1
+    assert report.mode_s["suspect"] <= 2 * CALL_TIMEOUT_S + 3.0
+
+
+def test_the_catalogue_of_troubles_is_worth_its_name() -> None:
+    assert len(DEVICE_FAULTS) >= 20
+    assert set(FIELD_KINDS) <= set(LINK_KINDS)

@@ -2,8 +2,6 @@
 
 from msgspec import Struct
 
-ENGINE = "the simulation engine (services/enexa/simulation) is not there yet"
-
 
 class Page(Struct, frozen=True, kw_only=True):
     """One page; `path` empty = not there yet, and `waits_for` says why."""
@@ -44,7 +42,7 @@ NAVIGATION: tuple[Group, ...] = (
             _page("alerts", "Alerts", "Open and past", "/alerts"),
             _page("audit", "Audit", "Every API call, tamper-evident", "/audit", operator_only=True),
             _later("impact", "Impact Dashboard", "Savings & value demonstration", "settlement and bounds per day"),
-            _later("what_if", "What-If Scenarios", "Scenario analysis & comparison", ENGINE),
+            _page("what_if", "What-If Scenarios", "Scenario analysis & comparison", "/what-if"),
         ),
     ),
     Group(
@@ -62,7 +60,6 @@ NAVIGATION: tuple[Group, ...] = (
         pages=(
             _page("location", "Location Setup", "Equipment specs & constraints", f"{SITE}/config/location"),
             _page("financials", "Financials", "Costs, income & margins", f"{SITE}/config/financials"),
-            _page("planner", "SmartEMS Config", "Planner tuning parameters", f"{SITE}/config/planner"),
             _page("versions", "Versions", "Who changed what, and when", f"{SITE}/config/versions"),
             _page("not_modelled", "Not Modeled", "Known gaps & limitations", "/not-modelled"),
             _later("solar", "Solar Production", "PV generation profile", "a PV profile that Enexa can edit"),
@@ -72,24 +69,25 @@ NAVIGATION: tuple[Group, ...] = (
     Group(
         title="Simulation Overview",
         pages=(
-            _later("inputs", "Input Summary", "All configuration parameters", ENGINE),
-            _later("algorithms", "Simulation Algorithms", "Reactive vs Smart EMS explained", ENGINE),
-            _later("results", "Result Overview", "Side-by-side comparison", ENGINE),
+            _page("inputs", "Input Summary", "All configuration parameters", "/simulation/inputs"),
+            _page("algorithms", "Simulation Algorithms", "Reactive vs Smart EMS explained", "/simulation/algorithms"),
+            _page("results", "Result Overview", "Side-by-side comparison", "/simulation/results"),
         ),
     ),
     Group(
         title="Reactive BMS",
         pages=(
-            _later("bms_algorithm", "BMS Algorithm", "How the reactive BMS works", ENGINE),
-            _later("bms_reactive", "BMS Reactive", "Rule-based simulation results", ENGINE),
+            _page("bms_algorithm", "BMS Algorithm", "How the reactive BMS works", "/bms/algorithm"),
+            _page("bms_reactive", "BMS Reactive", "Rule-based simulation results", "/bms/results"),
         ),
     ),
     Group(
         title="SmartEMS",
         pages=(
-            _later("ems_algorithm", "SmartEMS Algorithm", "How the 2-layer optimizer works", ENGINE),
-            _later("ems_results", "SmartEMS Results", "Optimized simulation output", ENGINE),
-            _later("ems_dispatching", "SmartEMS Dispatching", "Gate logic & energy flow rules", "the table of gates"),
+            _page("ems_algorithm", "SmartEMS Algorithm", "How the 2-layer optimizer works", "/smartems/algorithm"),
+            _page("planner", "SmartEMS Config", "Planner tuning parameters", f"{SITE}/config/planner"),
+            _page("ems_results", "SmartEMS Results", "Optimized simulation output", "/smartems/results"),
+            _page("ems_dispatching", "SmartEMS Dispatching", "Gate logic & energy flow rules", f"{SITE}/gates"),
         ),
     ),
 )

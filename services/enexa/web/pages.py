@@ -11,6 +11,7 @@ from services.enexa.web.errors import error_handlers
 from services.enexa.web.monitoring import monitoring
 from services.enexa.web.plan_page import plan_page
 from services.enexa.web.shell import Shell
+from services.enexa.web.simulation import simulation
 from services.enexa.web.solution import solution
 
 FORM_MAX_BYTES = 64 * 1024
@@ -29,6 +30,7 @@ def handlers(deps: Deps) -> list[ControllerRouterHandler]:
                 *plan_page(shell),
                 *solution(shell),
                 *configuration(shell),
+                *simulation(shell),
             ],
             exception_handlers=error_handlers(shell),
             request_max_body_size=FORM_MAX_BYTES,

@@ -96,3 +96,29 @@ export function note(data) {
   const holes = gaps.length === 0 ? 'no gaps' : `${gaps.length} ${gaps.length === 1 ? 'gap' : 'gaps'} (shaded)`;
   return `Measured data cover ${number(complete, 1)} % of the time shown, ${holes}. Times are local; the hover text on times elsewhere gives UTC.`;
 }
+
+const CONTROLLERS = { reactive: ['Reactive BMS', 'own', 'dot'], smart: ['SmartEMS', 'battery', 'solid'], perfect: ['Perfect foresight', 'price', '4px,3px'] };
+
+export function comparisonChart(target, data, shown) {
+  const begin = Date.parse(data.start) / 1000;
+  const starts = data.price_eur_per_mwh.map((_, index) => begin + 900 * index);
+  const ends = starts.map((start) => start + 900);
+  const middle = starts.map((start) => start + 450);
+  const traces = [
+    { type: 'bar', x: times(middle), y: data.price_eur_per_mwh, marker: { color: colour('muted'), opacity: 0.55, line: { width: 0 } }, name: 'Price', yaxis: 'y3', showlegend: false, hovertemplate: '%{y:,.1f} €/MWh' },
+    line(middle, data.ev_wanted_kw, 'Cars ask for', 'ev', { line: { width: 1, shape: 'hvh' }, trace: { yaxis: 'y2', opacity: 0.7 } }),
+  ];
+  for (const key of shown) {
+    const [name, tone, dash] = CONTROLLERS[key];
+    traces.push(line(middle, data[key].battery_kw, name, tone, { line: { dash, shape: 'hvh' }, trace: { yaxis: 'y2', legendgroup: key } }));
+    traces.push(line(ends, data[key].soc_pct, name, tone, { unit: '%', line: { dash }, trace: { yaxis: 'y', legendgroup: key, showlegend: false } }));
+  }
+  const figure = layout((axis) => ({
+    xaxis: { ...xaxis(axis, { from_s: begin, until_s: begin + 86400 }) },
+    yaxis3: { ...axis, domain: [0.76, 1], title: { ...axis.title, text: '€/MWh' }, nticks: 5 },
+    yaxis2: { ...axis, domain: [0.36, 0.71], title: { ...axis.title, text: 'Battery kW' }, nticks: 6 },
+    yaxis: { ...axis, domain: [0, 0.31], title: { ...axis.title, text: 'Charge %' }, range: [0, 100], nticks: 5 },
+    bargap: 0.05,
+  }));
+  window.Plotly.react(target, traces, figure, CONFIG);
+}

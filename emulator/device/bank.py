@@ -6,7 +6,7 @@ step. A write is checked whole before any of it is applied.
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -87,9 +87,9 @@ class SpanWriter:
             if value is None:
                 raws.append(sentinel)
             elif is_float:
-                raws.append(value * scale)  # type: ignore[operator]  # measurements are numbers
+                raws.append(cast("float", value) * scale)
             else:
-                raw = round(value * scale)  # type: ignore[operator]
+                raw = round(cast("float", value) * scale)
                 raws.append(low if raw < low else min(raw, high))
         self._pack(data, self._offset, *raws)
         if self._order is WordOrder.LOW_FIRST:

@@ -21,7 +21,7 @@ from tests.unit.emulator.rig import Rig, a_car
 
 
 def story(*timeline: object, **more: object) -> Scenario:
-    return Scenario(name="story", story="A test.", timeline=tuple(timeline), **more)  # type: ignore[arg-type]
+    return Scenario(name="story", story="A test.", timeline=tuple(timeline), **more)  # type: ignore[arg-type]  # msgspec checks
 
 
 def seen(rig: Rig, kind: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from emulator.device.faults import CATALOGUE, KINDS, Layer
+from emulator.device.faults import CATALOGUE, KINDS, FaultKind, Layer
 from shared.chargepost.layout import Span
 from shared.chargepost.registers import (
     BATTERY_1,
@@ -274,8 +274,8 @@ def _seen_on(name: str, healthy: Rig) -> bool:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.instant], ids=lambda kind: kind.name)
-def test_a_fault_ends_after_its_time_and_both_edges_are_in_the_truth(kind: object) -> None:
-    name: str = kind.name  # type: ignore[attr-defined]  # a FaultKind
+def test_a_fault_ends_after_its_time_and_both_edges_are_in_the_truth(kind: FaultKind) -> None:
+    name = kind.name
     rig = controlled()
     rig.post.begin_fault(name, for_s=5.0)
     assert rig.post.faults.has(name)

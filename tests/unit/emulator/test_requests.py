@@ -1,12 +1,13 @@
 """The rules of the wire, PDU by PDU: what is answered, what is refused, and with which exception."""
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.chargepost.layout import Table
+from shared.chargepost.layout import Block, Span, Table
 from shared.chargepost.registers import CONFIG, CONTROL_1, MANAGEMENT, READ_BLOCKS
 from tests.unit.emulator.rig import Rig
 
@@ -97,16 +98,15 @@ def test_unit_two_answers_where_there_is_pv() -> None:
 
 @pytest.mark.parametrize("block", [b for b in READ_BLOCKS if b.unit_id == 1], ids=lambda b: str(b.address))
 @given(data=st.data())
-def test_any_read_inside_a_block_succeeds_and_equals_the_whole(block: object, data: st.DataObject) -> None:
+def test_any_read_inside_a_block_succeeds_and_equals_the_whole(block: Block, data: st.DataObject) -> None:
     rig = RUNNING
-    assert hasattr(block, "table")
-    first = data.draw(st.integers(block.address, block.end - 1))  # type: ignore[attr-defined]  # a Block
-    count = data.draw(st.integers(1, block.end - first))  # type: ignore[attr-defined]
+    first = data.draw(st.integers(block.address, block.end - 1))
+    count = data.draw(st.integers(1, block.end - first))
     function = block.table.value
 
-    whole = rig.words(function, block.address, block.count)  # type: ignore[attr-defined]
+    whole = rig.words(function, block.address, block.count)
 
-    at = first - block.address  # type: ignore[attr-defined]
+    at = first - block.address
     assert rig.words(function, first, count) == whole[at : at + count]
 
 
@@ -168,8 +168,8 @@ def test_the_name_of_the_controller_is_kept() -> None:
 
 @pytest.mark.parametrize("span", [MANAGEMENT, CONFIG, CONTROL_1], ids=lambda span: span.name)
 @given(data=st.data())
-def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: object, data: st.DataObject) -> None:
-    fields = [f for f in span.fields.values() if f.reg.writable and f.words == 1]  # type: ignore[attr-defined]
+def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: Span[Any], data: st.DataObject) -> None:
+    fields = [f for f in span.fields.values() if f.reg.writable and f.words == 1]
     field = data.draw(st.sampled_from(fields))
     word = data.draw(st.integers(0, 0xFFFF))
     rig = Rig()

@@ -3,11 +3,14 @@
 
 import argparse
 import asyncio
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from services.enexa import cli
 from services.enexa.app import build, database_url
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
@@ -20,17 +23,35 @@ from shared.rest.server import Listener, run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 = done as asked, 2 = a setting or an input cannot be used (one sentence on stderr), 1 = verification failed."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if words and words[0] in _engine_commands():
+            return _run_engine(words[0], words[1:])
+        given = _parser().parse_args(words)
         return int(given.run(given))
     except SiteError as error:
         print(f"enexa: {error}", file=sys.stderr)
         return 2
 
 
+def _engine_commands() -> tuple[str, ...]:
+    """Commands of the optimisation engine, one module each; their names are known without loading a solver."""
+    return tuple(each.name for each in pkgutil.iter_modules(cli.__path__))
+
+
+def _run_engine(name: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"{cli.__name__}.{name}")
+    parser = argparse.ArgumentParser(prog=f"enexa {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words)))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="enexa", description="The platform: plans, dispatches, owns master data.")
+    parser = argparse.ArgumentParser(
+        prog="enexa",
+        description="The platform: plans, dispatches, owns master data.",
+        epilog=f"of the optimisation engine: {', '.join(_engine_commands())}",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the platform until it is told to stop; settings are ENEXA_*")
     serve.set_defaults(run=_serve)

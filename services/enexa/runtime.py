@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import structlog
 from services.enexa.amperio_client import AmperioClient
 from services.enexa.dispatching.alarms import Alarm
 from services.enexa.dispatching.core import SiteCore, Step
+from services.enexa.dispatching.reconcile import StepName
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.inbox import Inbox
 from services.enexa.planning_job import PlanningJob
@@ -32,6 +33,8 @@ WATCH_EVERY_S = 5.0
 WATCH_EVERY_REAL_S = 0.25
 SILENT_AFTER_S = 15.0
 HOUSEKEEPING_EVERY_S = 3600.0
+HISTORY_EVERY_S = 5.0
+BUFFER_EMPTY_SAMPLES = 5
 INBOX_EVERY_REAL_S = 2.0
 PLAN_DUTY_RATIO = 0.3
 """The planner's process works at most this share of the time, however fast the clock runs."""
@@ -55,6 +58,7 @@ class Runtime:
         self._plan_wanted = asyncio.Event()
         self._jitter = random.Random()  # noqa: S311 -- spreads retries, guards nothing
         self._watch_backoff = Backoff()
+        self._history_due_s = float("-inf")
         self._alarms: dict[str, Alarm] = {}
         self._prices_known_until: dict[str, datetime] = {}
 
@@ -83,7 +87,10 @@ class Runtime:
     async def _step(self, core: SiteCore) -> None:
         now = self._clock.now()
         self._watch_prices(core, now)
-        step = core.step(now)
+        await self._look_at_history(core, now)
+        busy = self._exchanges.get(core.site_id)
+        free = busy is None or busy.done()
+        step = core.step(now, exchange_free=free)
         board = self._board.site(core.site_id)
         board.intends(
             IntentView(
@@ -97,8 +104,7 @@ class Runtime:
         await self._keep(core, step)
         if step.replan is not None:
             self._want_plan(core, step.replan, now)
-        busy = self._exchanges.get(core.site_id)
-        if busy is None or busy.done():
+        if free:
             work = self._exchange(core, step)
             if work is not None:
                 self._exchanges[core.site_id] = asyncio.create_task(work)
@@ -128,6 +134,29 @@ class Runtime:
             board.reconciled(view)
             await self._platform.store.journal.save_reconciliation(
                 view.record_id, view.site_id, view.started_at, msgspec.json.encode(view)
+            )
+
+    async def _look_at_history(self, core: SiteCore, now: Moment) -> None:
+        """The last step of a reconciliation: what was replayed, what was missed, and whether anything is still due."""
+        running = core.reconciliation
+        if running is None or running.step is not StepName.HISTORY or now.s < self._history_due_s:
+            return
+        self._history_due_s = now.s + HISTORY_EVERY_S
+        view, store = running.view, self._platform.store
+        began = view.started_at - timedelta(seconds=view.outage_s or 0.0)
+        missing = store.telemetry.missing(core.site_id)
+        running.missed(
+            samples=missing,
+            events=await store.journal.count_events(core.site_id, list(EventKind), began, view.started_at),
+            sessions=await store.journal.count_events(
+                core.site_id, [EventKind.SESSION_STARTED, EventKind.SESSION_ENDED], began, view.started_at
+            ),
+        )
+        status = self._board.site(core.site_id).status
+        waiting = status.buffer.samples if status is not None and status.buffer is not None else 0
+        if missing == 0 and waiting <= BUFFER_EMPTY_SAMPLES:
+            running.history_complete(
+                now, f"{running.view.replayed_samples} samples replayed, none outstanding; means are recomputed"
             )
 
     def _exchange(self, core: SiteCore, step: Step) -> Coroutine[Any, Any, None] | None:

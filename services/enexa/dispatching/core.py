@@ -26,6 +26,8 @@ from shared.moment import Moment
 
 OUTAGE_AFTER_S = 20.0
 """A link that was silent for longer is reconciled before anything is sent."""
+SILENCE_AFTER_S = 60.0
+"""Telemetry that was missing for longer is reconciled as well."""
 STATE_EVERY_S = 5.0
 
 
@@ -68,7 +70,9 @@ class SiteCore:
             if self.reconciliation is not None:
                 self.reconciliation.replayed(1)
             return False
-        self.latest = sample
+        before, self.latest = self.latest, sample
+        if before is not None:
+            self._after_silence(now, (sample.timestamp - before.timestamp).total_seconds())
         self.ledger.saw(now, sample)
         self.triggers.saw(now, sample, self.config, self.schedule)
         return True
@@ -143,17 +147,21 @@ class SiteCore:
 
     # ---- what comes out ---------------------------------------------------------------------------------------------
 
-    def step(self, now: Moment) -> Step:
-        """Look, decide, act; nothing changes between look and act."""
+    def step(self, now: Moment, *, exchange_free: bool = True) -> Step:
+        """Look, decide, act; nothing changes between look and act.
+
+        `exchange_free` False while the last exchange is in the air: then nothing is ordered, for an order that nobody
+        carries out would be waited for without end.
+        """
         self._resume_once(now)
         self.ledger.tick(now)
         intent = decide(self.view(now))
         version = self.schedule.version if self.schedule is not None else None
         self._ask_for_limits(now)
         self._dispatcher.wish(now, intent, version)
-        fetch_state = self._reconcile(now, intent)
+        fetch_state = self._reconcile(now, intent, may_fetch=exchange_free)
         holds = self.reconciliation is not None and self.reconciliation.holds_commands_back
-        orders = self._dispatcher.next(now, intent, version, may_send=not holds)
+        orders = self._dispatcher.next(now, intent, version, may_send=not holds) if exchange_free else Orders()
         trigger = self.triggers.due(now) if self.config.planner.enabled else None
         changed = tuple(self.ledger.take_changed())
         self._note_verified(now, changed)
@@ -211,7 +219,7 @@ class SiteCore:
         )
         self._dispatcher.limit(now, limits, f"configuration {self.config.version}")
 
-    def _reconcile(self, now: Moment, intent: Intent) -> bool:
+    def _reconcile(self, now: Moment, intent: Intent, *, may_fetch: bool) -> bool:
         """Move the procedure on; True where the middleware's state must be fetched."""
         running = self.reconciliation
         if running is None or running.step is None:
@@ -222,7 +230,7 @@ class SiteCore:
             self._want_plan(running)
         if running.step is StepName.REDISPATCH and intent.setpoint_kw is None:
             running.nothing_to_dispatch(now, intent.detail)
-        if running.step is not StepName.STATE_SYNC or now.s - self._state_asked_s < STATE_EVERY_S:
+        if running.step is not StepName.STATE_SYNC or not may_fetch or now.s - self._state_asked_s < STATE_EVERY_S:
             return False
         self._state_asked_s = now.s
         return True
@@ -240,6 +248,14 @@ class SiteCore:
         for record in changed:
             if record.status is CommandStatus.VERIFIED and record.requested_kw is not None:
                 self.reconciliation.verified(now, record.command_id)
+
+    def _after_silence(self, now: Moment, silent_s: float) -> None:
+        """The other direction may fail alone: commands arrive, telemetry does not. Its end is reconciled too."""
+        running = self.reconciliation
+        if silent_s < SILENCE_AFTER_S or (running is not None and running.holds_commands_back):
+            return
+        if self._resume is None and self._down_since is None:
+            self.begin_reconciliation(now, "telemetry is back", silent_s)
 
     def _link_up(self, now: Moment) -> None:
         down, self._down_since = self._down_since, None

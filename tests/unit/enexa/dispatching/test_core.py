@@ -276,3 +276,17 @@ def test_whatever_the_link_does_every_command_ends_once_and_no_setpoint_is_sent_
         assert len(endings) <= 1
         old = (record.planned_at - START).total_seconds() < newest - 60
         assert endings or not old, record
+
+
+def test_telemetry_that_was_missing_for_a_minute_is_reconciled_when_it_is_back() -> None:
+    world = World()
+    world.run(30)
+    plans = world.plans
+    world.now = world.now.later(90.0)
+    world.run(30)
+
+    running = world.core.reconciliation
+    assert running is not None
+    assert (running.view.cause, running.view.outage_s) == ("telemetry is back", 91.0)
+    assert world.plans > plans
+    assert [each.state for each in running.view.steps[:3]] == ["done", "done", "done"]

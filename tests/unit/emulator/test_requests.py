@@ -174,6 +174,8 @@ def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: 
     word = data.draw(st.integers(0, 0xFFFF))
     rig = Rig()
     low, high = field.reg.low, field.reg.high
+    assert low is not None
+    assert high is not None
     legal = low <= word <= high
     if field.vendor == "station.config.soc_cp_max":
         legal = legal and word > 20

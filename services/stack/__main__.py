@@ -1,6 +1,7 @@
 """The command behind the Makefile: `python -m services.stack up SPEED=60`, and down, status, logs, token, demo."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -63,7 +64,7 @@ def up(there: Places, said: list[str]) -> int:
     else:
         print("Starting the stack natively: three processes under their own supervisor.")
         _run(native.start(record, there, _say))
-    print(welcome(record))
+    print(welcome(record, there))
     return OK
 
 
@@ -138,17 +139,19 @@ COMMANDS: dict[str, Callable[[Places, list[str]], int]] = {
 }
 
 
-def welcome(record: Record) -> str:
+def welcome(record: Record, there: Places) -> str:
     """Addresses and how to log in."""
     ports = record.options.ports
+    home = os.path.relpath(there.directory)
+    modbus = f"Modbus/TCP 127.0.0.1:{ports.modbus}" if record.mode == "native" else "Modbus/TCP for Amperio alone"
     return "\n".join(
         (
             f"Up ({record.mode}). Clock: {record.origin_sim:%Y-%m-%d %H:%M} UTC at speed {record.options.speed:g}.",
             f"  live page    http://127.0.0.1:{ports.enexa}/",
-            f"  Enexa        https://localhost:{ports.enexa_tls}   (TLS 1.3, trust .stack/pki/ca.pem)",
+            f"  Enexa        https://localhost:{ports.enexa_tls}   (TLS 1.3, trust {home}/pki/ca.pem)",
             f"  Amperio      https://localhost:{ports.amperio_tls}   http://127.0.0.1:{ports.amperio}",
-            f"  ChargePost   Modbus/TCP 127.0.0.1:{ports.modbus}   side door http://127.0.0.1:{ports.side_door}",
-            "  log in as operator or viewer; the passwords are in .stack/secrets/operator and .stack/secrets/viewer",
+            f"  ChargePost   {modbus}   side door http://127.0.0.1:{ports.side_door}",
+            f"  log in as operator or viewer; the passwords are in {home}/secrets/operator and {home}/secrets/viewer",
             "  a token for the API: make token ROLE=operator   what happens: make status, make logs   stop: make down",
         )
     )

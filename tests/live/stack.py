@@ -30,6 +30,9 @@ from shared.contract.wire import decode_reply
 SITE = "SITE001"
 PROGRAMS = ("emulator", "amperio", "enexa")
 COMMAND_TIMEOUT_S = 120
+PATIENCE_S = 120.0
+"""How long to wait on a busy machine; how fast things are on an idle one is shown by `make bench`."""
+
 T = TypeVar("T")
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -167,7 +170,7 @@ class Stack:
         """What happened to the emulated machine, in order."""
         return json.loads(self._read(self.ports.side_door, "/v1/truth/notes"))["notes"]
 
-    def wait_for(self, question: Callable[[], T | None], what: str, *, within_s: float) -> T:
+    def wait_for(self, question: Callable[[], T | None], what: str, *, within_s: float = PATIENCE_S) -> T:
         """The first answer that is true; a connection that is refused meanwhile is an answer that is not."""
         deadline_s = time.monotonic() + within_s
         trouble: BaseException | None = None

@@ -85,6 +85,11 @@ class Containers(Stack):
         """Whether a script succeeds inside a container."""
         return self.inside(service, "python", "-S", "-c", script, *(str(word) for word in words)).returncode == 0
 
+    def tails(self) -> str:
+        """The end of each program's log, for the reader of a failed test."""
+        told = (self.docker("logs", "--tail", "12", self.container(service)) for service in PROGRAMS)
+        return "\n".join(each.stdout + each.stderr for each in told)
+
     def container(self, service: str) -> str:
         return f"{project(self.places)}-{service}-1"
 
@@ -115,12 +120,8 @@ def test_all_three_are_healthy(containers: Containers) -> None:
 
 
 def test_the_loop_closes_in_containers_too(containers: Containers) -> None:
-    containers.wait_for(lambda: containers.latest().age_s < 5, "a fresh sample", within_s=60)
-    containers.wait_for(
-        containers.verified,
-        "a verified setpoint",
-        within_s=60,
-    )
+    containers.wait_for(lambda: containers.latest().age_s < 5, "a fresh sample")
+    containers.wait_for(containers.verified, "a verified setpoint")
 
 
 def test_enexa_cannot_reach_modbus_and_amperio_can(containers: Containers) -> None:
@@ -178,7 +179,5 @@ def test_a_killed_container_comes_back_by_itself(containers: Containers) -> None
     before = containers.inspect("amperio")
     os.kill(before["State"]["Pid"], signal.SIGKILL)
 
-    containers.wait_for(
-        lambda: containers.inspect("amperio")["RestartCount"] > before["RestartCount"], "a restart", within_s=30
-    )
-    containers.wait_for(lambda: containers.latest().age_s < 3, "fresh samples again", within_s=60)
+    containers.wait_for(lambda: containers.inspect("amperio")["RestartCount"] > before["RestartCount"], "a restart")
+    containers.wait_for(lambda: containers.latest().age_s < 3, "fresh samples again")

@@ -19,7 +19,9 @@ def paths(*, operator: bool) -> list[str]:
 
 
 def settled(page: Page) -> None:
-    """Charts are drawn and the first frame is shown, where the page has them."""
+    """Charts are drawn, where the page has them; a comparison that is being computed is waited for."""
+    if page.locator("#simulation").count():
+        page.wait_for_selector("#chart .main-svg", timeout=90_000)
     for selector in page.evaluate("['#chart', '#power-chart'].filter((each) => document.querySelector(each))"):
         page.wait_for_selector(f"{selector} .main-svg")
 

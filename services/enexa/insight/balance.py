@@ -5,13 +5,14 @@ discharge positive. Conversion losses are inside own consumption, so no efficien
 sample one frame apart miss it for a second at each ramp; therefore only a miss that lasts raises the alarm.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
 
 from shared.contract.telemetry import Telemetry
 from shared.energy.balance import Flows, imbalance_kw
-from shared.moment import Moment
+from shared.moment import Moment, moment_at
 
 TOLERANCE_KW = 2.0
 TOLERANCE_RATIO = 0.05
@@ -112,6 +113,16 @@ class BalanceWatch:
         return BalanceAlarm(
             raised=self.raised, imbalance_kw=seen.imbalance_kw, sentence=_sentence(self.raised, seen.imbalance_kw)
         )
+
+
+def standing_alarm(samples: Iterable[Telemetry]) -> str | None:
+    """The alarm that stands after these samples of the recent past, in order of time; None where the balance closes."""
+    watch, standing = BalanceWatch(), None
+    for sample in samples:
+        alarm = watch.step(moment_at(sample.timestamp, sample.timestamp.timestamp()), sample)
+        if alarm is not None:
+            standing = alarm.sentence if alarm.raised else None
+    return standing
 
 
 def _sentence(raised: bool, off_kw: float) -> str:

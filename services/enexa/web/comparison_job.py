@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import tempfile
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,11 +24,14 @@ SCENARIO = "reference_day"
 
 log = structlog.get_logger()
 
+Compute = Callable[[Knobs], Awaitable[Comparison]]
+
 
 class ComparisonJob:
     """`ask` answers a comparison, an error that it ended with, or None while it is being computed."""
 
-    def __init__(self) -> None:
+    def __init__(self, compute: Compute) -> None:
+        self._compute_one = compute
         self._kept: OrderedDict[bytes, Comparison | SiteError] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(1)
@@ -48,7 +52,7 @@ class ComparisonJob:
     async def _compute(self, key: bytes, knobs: Knobs) -> None:
         try:
             async with self._turn:
-                self._keep(key, await _in_a_process(knobs))
+                self._keep(key, await self._compute_one(knobs))
         except SiteError as error:
             self._keep(key, error)
         except Exception:  # a bug in the engine belongs in the log and on the page, not in a lost task
@@ -63,7 +67,7 @@ class ComparisonJob:
             self._kept.popitem(last=False)
 
 
-async def _in_a_process(knobs: Knobs) -> Comparison:
+async def in_a_process(knobs: Knobs) -> Comparison:
     """A fresh process each time: it takes its memory with it when it ends."""
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     try:

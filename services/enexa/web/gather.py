@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
+from services.enexa.insight.balance import standing_alarm
 from services.enexa.insight.facts import IntentFacts, Link, LinkState, SiteFacts
 from services.enexa.state import Board, MiddlewareView, SiteBoard
 from services.enexa.web.deps import Deps
 from shared.contract.reads import LatestTelemetry
 
 LOG_ROWS = 12
+BALANCE_SAMPLES = 60
 
 
 def site_facts(deps: Deps, site_id: str) -> SiteFacts:
@@ -30,7 +32,7 @@ def site_facts(deps: Deps, site_id: str) -> SiteFacts:
         price_eur_per_mwh=board.prices.price_at(now.at) if board.prices else None,
         applied_config_version=board.applied_config_version,
         middleware=middleware_link(deps.board, now.at),
-        balance_alarm=_balance_alarm(deps.board, site_id),
+        balance_alarm=standing_alarm(list(board.recent)[-BALANCE_SAMPLES:]),
     )
 
 
@@ -62,7 +64,3 @@ def middleware_link(board: Board, at: datetime) -> Link:
     else:
         state, detail = LinkState.UP, "answers"
     return Link(name="enexa_amperio", label="Enexa → Amperio", state=state, detail=detail, age_s=age_s)
-
-
-def _balance_alarm(board: Board, site_id: str) -> str | None:
-    return next((alert.text for alert in board.open_alerts(site_id) if alert.code == "balance_open"), None)

@@ -4,6 +4,7 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from services.enexa.web.books import books
+from services.enexa.web.comparison_job import Compute, in_a_process
 from services.enexa.web.configuration import configuration
 from services.enexa.web.deps import Deps
 from services.enexa.web.entrance import entrance
@@ -17,8 +18,8 @@ from services.enexa.web.solution import solution
 FORM_MAX_BYTES = 64 * 1024
 
 
-def handlers(deps: Deps) -> list[ControllerRouterHandler]:
-    """What the application serves besides the API; no path begins with /v1."""
+def handlers(deps: Deps, *, compute: Compute = in_a_process) -> list[ControllerRouterHandler]:
+    """What the application serves besides the API; no path begins with /v1. `compute` runs a comparison."""
     shell = Shell(deps)
     return [
         Router(
@@ -30,7 +31,7 @@ def handlers(deps: Deps) -> list[ControllerRouterHandler]:
                 *plan_page(shell),
                 *solution(shell),
                 *configuration(shell),
-                *simulation(shell),
+                *simulation(shell, compute),
             ],
             exception_handlers=error_handlers(shell),
             request_max_body_size=FORM_MAX_BYTES,

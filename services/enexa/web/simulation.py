@@ -10,7 +10,7 @@ from litestar.types import ControllerRouterHandler
 
 from services.enexa.dispatching import gates
 from services.enexa.insight.comparison import PLANT_NAMES, Comparison, Knobs
-from services.enexa.web.comparison_job import SCENARIO, ComparisonJob
+from services.enexa.web.comparison_job import SCENARIO, ComparisonJob, Compute
 from services.enexa.web.documents import to_html
 from services.enexa.web.formats import Format
 from services.enexa.web.guard import Asked, format_of, require
@@ -38,16 +38,20 @@ PRESETS = (
     ("52 kWp roof", Knobs(pv_kwp=51.6)),
 )
 RESULT_PAGES = {
-    "results": ("results", "Result Overview", "Reactive, SmartEMS and perfect foresight on the same day."),
+    "results": (
+        "results",
+        "Result Overview",
+        "Reactive, SmartEMS and perfect foresight on the same day. SmartEMS saw the same cars on 21 days before.",
+    ),
     "reactive": ("bms_reactive", "BMS Reactive", "The rule-based controller, which looks only at the present."),
     "smartems": ("ems_results", "SmartEMS Results", "The optimised day, with what SmartEMS could know at each moment."),
 }
 
 
-def simulation(shell: Shell) -> list[ControllerRouterHandler]:
+def simulation(shell: Shell, compute: Compute) -> list[ControllerRouterHandler]:
     """Handlers of all pages that run or explain the engine."""
     deps = shell.deps
-    job = ComparisonJob()
+    job = ComparisonJob(compute)
 
     def compared(request: Asked, template: str, knobs: Knobs, **context: Any) -> Response[str]:
         """A page over a comparison; while it is being computed the page says so and asks again by itself."""

@@ -130,6 +130,7 @@ function showLinks() {
 function showAlerts() {
   const notes = [
     ...frame.errors.map((text) => ({ tone: 'bad', text: `Station error: ${text.replaceAll('_', ' ')}` })),
+    ...(frame.balance_alarm ? [{ tone: 'bad', text: frame.balance_alarm }] : []),
     ...frame.warnings.map((text) => ({ tone: 'notice', text: `Station warning: ${text.replaceAll('_', ' ')}` })),
     ...frame.alerts.map((alert) => ({ tone: alert.severity === 'critical' ? 'bad' : 'notice', text: alert.text, at: alert.raised_at })),
   ];

@@ -1,14 +1,16 @@
 """The balance check: closes for true readings, and tells a wrong sign from a meter that is a second late."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enexa.insight.balance import RAISE_AFTER_S, BalanceWatch, Closure, check
+from services.enexa.insight.balance import RAISE_AFTER_S, BalanceWatch, Closure, check, standing_alarm
 from shared.clock import ManualClock
 from shared.contract.telemetry import Telemetry
-from tests.unit.enexa.insight.samples import sample
+from tests.unit.enexa.insight.samples import AT, sample
 
 powers = st.floats(-220.0, 220.0)
 
@@ -84,6 +86,15 @@ def test_samples_without_a_reading_neither_raise_nor_clear(clock: ManualClock) -
 
     assert unknown == [None] * 60
     assert watch.raised
+
+
+def test_the_alarm_stands_as_long_as_the_recent_samples_say_so() -> None:
+    wrong = [msgspec.structs.replace(_off(30.0), timestamp=AT + timedelta(seconds=second)) for second in range(20)]
+    right = [sample(at=AT + timedelta(seconds=second)) for second in range(20, 40)]
+
+    assert standing_alarm(wrong[:8]) is None
+    assert "does not close" in (standing_alarm(wrong) or "")
+    assert standing_alarm([*wrong, *right]) is None
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The real pages over a real store and board, for tests; only the site's samples are made here."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import msgspec
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from services.enexa.insight.comparison import Comparison, Knobs
 from services.enexa.registry.configs import etag, next_version
 from services.enexa.seeds import plant_seed
 from services.enexa.state import Board, PlanMade
@@ -69,7 +71,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
             desk=_desk(store, board, clock, replans),
             names={SITE: "Charging park 1"},
         )
-        app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps))
+        app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps, compute=_never))
         yield World(app=app, board=board, store=store, clock=clock, replans=replans)
     finally:
         await store.close()
@@ -88,6 +90,12 @@ def _desk(store: Store, board: Board, clock: ManualClock, replans: list[tuple[st
         return made
 
     return Desk(replan=replan, save_config=save)
+
+
+async def _never(_: Knobs) -> Comparison:
+    """A comparison that is still running when the test ends."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def _fill(store: Store, board: Board) -> None:

@@ -282,3 +282,31 @@ def test_a_page_either_works_or_says_what_it_waits_for() -> None:
     shown = {page.key for group in existing(operator=True) for page in group.pages}
     assert not shown & {page.key for page in missing()}
     assert "audit" not in {page.key for group in existing(operator=False) for page in group.pages}
+
+
+async def test_a_comparison_that_is_still_running_says_so_and_comes_back_by_itself(client: AsyncClient) -> None:
+    await log_in(client)
+    for path in ("/simulation/results", "/what-if?cars_ratio=0.5"):
+        page = await client.get(path, headers=HTML)
+        assert page.headers["refresh"] == "2"
+        assert "engine is running" in page.text
+        assert "uplift" not in page.text.lower()
+
+
+async def test_a_knob_beyond_its_bounds_is_named_and_computes_nothing(client: AsyncClient) -> None:
+    await log_in(client)
+    page = await client.get("/what-if?battery_ratio=9&price_spread_ratio=x", headers=HTML)
+    beyond = await client.get("/what-if?battery_ratio=9", headers=HTML)
+
+    assert (page.status_code, beyond.status_code) == (422, 422)
+    assert "not a number" in page.text
+    assert re.search(r'name="battery_ratio"[^>]*value="9"[^>]*aria-invalid', beyond.text)
+    assert "refresh" not in beyond.headers
+
+
+async def test_the_gates_page_lists_every_gate(client: AsyncClient) -> None:
+    await log_in(client)
+    page = await client.get(f"/sites/{SITE}/gates", headers=HTML)
+
+    for gate in ("blind", "ev_assist", "discharge", "wait"):
+        assert f"<td>{gate}</td>" in page.text

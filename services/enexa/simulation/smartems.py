@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Struct
 
 from services.enexa.market.prices import PriceSeries, published_until
-from services.enexa.planning.assembly import OUTCOMES, POLICY_SAMPLES, end_value_eur_per_kwh, outcome_table, substeps
+from services.enexa.planning.assembly import OUTCOMES, end_value_eur_per_kwh, outcome_table, substeps
 from services.enexa.planning.bounds import whole_battery
 from services.enexa.planning.forecast import ArrivalModel, estimate_prices, learn_arrivals, sample_ev_kw
 from services.enexa.planning.policy import GRID_POINTS
@@ -40,6 +40,8 @@ from services.enexa.simulation.plant import (
 from services.enexa.simulation.site import NO_BATTERY, STEP_S, STEPS_PER_SLOT, Run, RunSteps, Stretch
 from shared.energy.slots import SLOT_S, local_day
 
+DRAWN_SAMPLES = 800
+"""So many draws of a day's arrivals; with 200 the result wanders by a percent."""
 NEAR_SLOTS = 10
 """For so many slots the cars that are plugged now matter; later only arrivals do."""
 
@@ -237,7 +239,7 @@ class SmartEms:
         rng = np.random.default_rng([self._tuning.seed, day.toordinal()])
         minutes = slots * STEPS_PER_SLOT
         start = given.at(slot * STEPS_PER_SLOT)
-        self._drawn_kw = sample_ev_kw(self._model, (), start, minutes, POLICY_SAMPLES, given.plant.max_charger_kw, rng)
+        self._drawn_kw = sample_ev_kw(self._model, (), start, minutes, DRAWN_SAMPLES, given.plant.max_charger_kw, rng)
         shares = substeps(self._drawn_kw, SLOT_S, slots, self._spare_kw(slot, slots))
         self._table = outcome_table(shares)
 

@@ -1,0 +1,1 @@
+"""How fast a stack starts, closes its loop and heals, and how much memory it takes."""

@@ -37,7 +37,7 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> None:
     from services.amperio.app import Amperio, listeners  # noqa: PLC0415 -- the other commands start without a server
-    from shared.rest.server import serve  # noqa: PLC0415
+    from shared.rest.server import serve  # noqa: PLC0415 -- as above
 
     addresses = listeners(settings)
     amperio = Amperio(settings, settings.clock())

@@ -12,9 +12,6 @@ from shared.errors import OutOfBounds
 from shared.moment import Moment
 from shared.rest.gate import Answer, Call, Route, serves
 
-WITHDRAW = msgspec.structs.replace(DELETE_GRID_LIMIT, status=200)
-"""Litestar refuses to register a handler with a body type under 204; the answer itself sets the 204."""
-
 
 class Watched(Protocol):
     """What this conversation needs of a site."""
@@ -62,9 +59,11 @@ def routes(sites: Sites) -> list[Route]:
         await sites.of(call.path["site_id"]).set_operator_limit(limit)
         return limit
 
-    @serves(WITHDRAW)
+    @serves(DELETE_GRID_LIMIT)
     async def delete_grid_limit(call: Call[Any]) -> Answer:
         await sites.of(call.path["site_id"]).set_operator_limit(None)
         return Answer(status=204)
 
-    return [list_sites, state, put_grid_limit, delete_grid_limit]
+    # Litestar registers no handler with a body under 204; the answer itself sets the 204.
+    withdraw = Route(msgspec.structs.replace(DELETE_GRID_LIMIT, status=200), delete_grid_limit.handler)
+    return [list_sites, state, put_grid_limit, withdraw]

@@ -16,6 +16,7 @@ from services.amperio.site.limits import CHARGEPOST, LimitsInForce
 from services.amperio.site.trust import Trusted
 from shared.contract.telemetry import LimitedBy
 from shared.energy.envelope import TOLERANCE_KW, Aim, Envelope, Load, aim
+from shared.units import clamp
 
 WARM_C, COLD_C = 45.0, 0.0
 LEAST_DISCHARGE_KW = 2.0
@@ -108,7 +109,7 @@ def settle(
     if manual:
         targets = unit_targets_kw(aimed, image, trusted, limits, charger_efficiency)
         return Setpoint(unit_targets_kw=targets, wish_kw=wish_kw, aim=aimed)
-    return Setpoint(request_kw=min(max(import_kw, 0.0), limits.import_max_kw), wish_kw=wish_kw, aim=aimed)
+    return Setpoint(request_kw=clamp(import_kw, 0.0, limits.import_max_kw), wish_kw=wish_kw, aim=aimed)
 
 
 def _battery_wish(wish: Wish, load: Load | None) -> float | None:
@@ -134,7 +135,7 @@ def split_kw(battery_kw: float, image: SiteImage, trusted: Trusted, limits: Limi
     """The lower string gets more charge, the higher more discharge, one-sided from a gap of 20 points on."""
     first, second = trusted.soc_pct[0], trusted.soc_pct[1]
     lead = 0.0 if first is None or second is None else (first - second) / (2.0 * ONE_SIDED_GAP_PCT)
-    share = min(max(0.5 + (lead if battery_kw >= 0.0 else -lead), 0.0), 1.0)
+    share = clamp(0.5 + (lead if battery_kw >= 0.0 else -lead), 0.0, 1.0)
     most = [_unit_max_kw(image, index, limits, discharge=battery_kw >= 0.0) for index in (0, 1)]
     magnitude = abs(battery_kw)
     one = min(magnitude * share, most[0])

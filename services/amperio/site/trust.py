@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from services.amperio.site.image import SiteImage
 from shared.contract.wire import Quality
+from shared.energy.balance import Flows, imbalance_kw
 from shared.moment import Moment
 
 FROZEN_AFTER_S = 10.0
@@ -105,7 +106,8 @@ class Trust:
             if grid_kw is None or battery_kw is None or own_kw is None or other_kw is None or doubted[1 - index]:
                 read[index] = None
                 continue
-            read[index] = max(grid_kw + battery_kw + pv_kw - own_kw - other_kw, 0.0)
+            known = Flows(grid_kw=grid_kw, battery_kw=battery_kw, pv_kw=pv_kw, charger_kw=other_kw, load_kw=own_kw)
+            read[index] = max(imbalance_kw(known), 0.0)
             quality[f"chargers.{index}.power_kw"] = Quality.ESTIMATED
         return tuple(read)
 

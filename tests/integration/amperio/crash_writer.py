@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from services.amperio.site.outbox import Outbox
@@ -22,7 +23,7 @@ async def main(path: Path) -> None:
     while True:
         second += 1
         rows = outbox.rows_for(Telemetry(site_id=SITE, timestamp=AT + timedelta(seconds=second)), period_s=1e9)
-        await database.run(lambda store, rows=rows: tables.keep_rows(store, SITE, rows))
+        await database.run(partial(tables.keep_rows, site=SITE, rows=rows))
         outbox.kept(rows)
         sys.stdout.write(f"{rows[-1].seq}\n")
         sys.stdout.flush()

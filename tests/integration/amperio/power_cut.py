@@ -27,7 +27,7 @@ class PowerCut(apsw.VFS):
         self._files.append(opened)
         return opened
 
-    def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
+    def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802 -- SQLite's name
         if not self._off:
             super().xDelete(name, sync)
 
@@ -48,7 +48,7 @@ class _File(apsw.VFSFile):
         self._owner = owner
         self._unsynced: dict[int, bytes] = {}
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 -- SQLite's name
         if self._owner.off:
             return
         end = offset + len(data)
@@ -56,13 +56,13 @@ class _File(apsw.VFSFile):
             self._unsynced.setdefault(sector, self._read(sector))
         super().xWrite(data, offset)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:  # noqa: N802 -- SQLite's name
         if self._owner.off:
             return
         self._unsynced.clear()
         super().xSync(flags)
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
+    def xTruncate(self, size: int) -> None:  # noqa: N802 -- SQLite's name
         if not self._owner.off:
             super().xTruncate(size)
 

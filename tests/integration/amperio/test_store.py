@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -105,7 +106,7 @@ async def test_many_pieces_of_work_share_a_commit_and_a_bad_one_harms_no_other(t
         await store.run(lambda disk: tables.keep_rows(disk, SITE, (row(5),)))
 
         results = await asyncio.gather(
-            *(store.run(lambda disk, seq=seq: tables.keep_rows(disk, SITE, (row(seq),))) for seq in range(1, 10)),
+            *(store.run(partial(tables.keep_rows, site=SITE, rows=(row(seq),))) for seq in range(1, 10)),
             return_exceptions=True,
         )
 
@@ -117,7 +118,7 @@ async def test_many_pieces_of_work_share_a_commit_and_a_bad_one_harms_no_other(t
 async def first_refused(store: Database) -> int:
     for seq in range(1, 10_000):
         try:
-            await store.run(lambda disk, seq=seq: tables.keep_rows(disk, SITE, (row(seq, size=1000),)))
+            await store.run(partial(tables.keep_rows, site=SITE, rows=(row(seq, size=1000),)))
         except StoreFailed:
             return seq
     raise AssertionError("the bound was never reached")
@@ -165,7 +166,7 @@ async def test_the_audit_log_shows_tampering(tmp_path: Path) -> None:
                 latency_ms=1.0,
                 request_id="r",
             )
-            await store.run(lambda disk, line=line: tables.append_audit(disk, line))
+            await store.run(partial(tables.append_audit, line=line))
         assert await store.run(tables.audit_is_whole)
 
         await store.run(lambda disk: disk.execute("UPDATE audit SET body = replace(body, 'a7', 'b7') WHERE seq = 8"))

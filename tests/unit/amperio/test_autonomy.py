@@ -13,6 +13,11 @@ from shared.moment import Moment, moment_at
 AT = datetime(2024, 1, 15, 10, 0, tzinfo=UTC)
 
 
+def mode_of(autonomy: Autonomy) -> Mode:
+    """Asked anew each time: the mode moves between two looks."""
+    return autonomy.mode
+
+
 def online(at_s: float = 0.0) -> tuple[Autonomy, Moment]:
     now = moment_at(AT, at_s)
     autonomy = Autonomy(now)
@@ -20,7 +25,7 @@ def online(at_s: float = 0.0) -> tuple[Autonomy, Moment]:
         now = now.later(1)
         autonomy.observe(now, exchanges=(True,))
     autonomy.plan_verified(now)
-    assert autonomy.mode is Mode.ONLINE
+    assert mode_of(autonomy) is Mode.ONLINE
     return autonomy, now
 
 
@@ -47,7 +52,7 @@ def test_c1_sixty_seconds_after_the_last_useful_exchange(silent_s: float, schedu
     autonomy.observe(now.later(1), exchanges=(False,), schedule_in_force=schedule)
     autonomy.observe(now.later(silent_s), exchanges=(False,), schedule_in_force=schedule)
 
-    assert autonomy.mode is mode
+    assert mode_of(autonomy) is mode
 
 
 def test_c1_a_call_that_hangs_counts_as_silence_too() -> None:
@@ -55,7 +60,7 @@ def test_c1_a_call_that_hangs_counts_as_silence_too() -> None:
 
     autonomy.observe(now.later(61), schedule_in_force=True)
 
-    assert autonomy.mode is Mode.AUTONOMOUS
+    assert mode_of(autonomy) is Mode.AUTONOMOUS
 
 
 def test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback() -> None:
@@ -67,7 +72,7 @@ def test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback() -> None:
             autonomy.observe(now, exchanges=(False,), schedule_in_force=True)
         now = now.later(1)
         autonomy.observe(now, exchanges=(True,), schedule_in_force=True)
-        assert autonomy.mode is Mode.ONLINE
+        assert mode_of(autonomy) is Mode.ONLINE
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(min_value=0.1, max_value=4.0)), max_size=60))
@@ -83,11 +88,11 @@ def test_c3_the_fallback_is_left_only_after_three_good_exchanges_over_five_secon
         now = now.later(after_s)
         streak = [*streak, now.s] if good else []
         autonomy.observe(now, exchanges=(good,), schedule_in_force=True)
-        if autonomy.mode is Mode.RESYNC:
+        if mode_of(autonomy) is Mode.RESYNC:
             assert len(streak) >= 3
             assert streak[-1] - streak[0] >= 5.0
             return
-        assert autonomy.mode is Mode.AUTONOMOUS
+        assert mode_of(autonomy) is Mode.AUTONOMOUS
 
 
 def test_resync_ends_only_by_a_verified_plan_or_falls_back() -> None:
@@ -95,23 +100,23 @@ def test_resync_ends_only_by_a_verified_plan_or_falls_back() -> None:
     autonomy.observe(now.later(61))
     for second in range(62, 80):
         autonomy.observe(now.later(second), exchanges=(True,))
-    assert autonomy.mode is Mode.RESYNC
+    assert mode_of(autonomy) is Mode.RESYNC
 
     autonomy.observe(now.later(80), exchanges=(False,))
 
-    assert autonomy.mode is Mode.SAFE
+    assert mode_of(autonomy) is Mode.SAFE
 
 
 def test_ten_seconds_without_device_data_lose_the_device_and_its_return_leads_to_safe() -> None:
     autonomy, now = online()
 
     autonomy.observe(now.later(9), exchanges=(True,), device_valid=False)
-    assert autonomy.mode is Mode.ONLINE
+    assert mode_of(autonomy) is Mode.ONLINE
     autonomy.observe(now.later(10), exchanges=(True,), device_valid=False)
-    assert autonomy.mode is Mode.DEVICE_LOST
+    assert mode_of(autonomy) is Mode.DEVICE_LOST
     autonomy.observe(now.later(11), exchanges=(True,), device_valid=True)
 
-    assert autonomy.mode is Mode.SAFE
+    assert mode_of(autonomy) is Mode.SAFE
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -120,11 +125,11 @@ def test_a_lock_is_left_only_on_site(valid: bool) -> None:
     for second in range(1, 100):
         autonomy.observe(now.later(second), exchanges=(True,), device_valid=valid, locked=True)
         autonomy.plan_verified(now.later(second))
-        assert autonomy.mode is Mode.LOCKED
+        assert mode_of(autonomy) is Mode.LOCKED
 
     autonomy.observe(now.later(100), exchanges=(True,), locked=False)
 
-    assert autonomy.mode is Mode.SAFE
+    assert mode_of(autonomy) is Mode.SAFE
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(Cause)), st.booleans(), st.booleans(), st.booleans()), max_size=80))

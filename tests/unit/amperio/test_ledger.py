@@ -16,10 +16,15 @@ SITE = "SITE001"
 
 
 def battery(
-    power_kw: float = -25.0, *, at: datetime = AT, epoch: int | None = None, seq: int | None = None, **more: str
+    power_kw: float = -25.0,
+    *,
+    at: datetime = AT,
+    epoch: int | None = None,
+    seq: int | None = None,
+    command_id: str | None = None,
 ) -> SetBatteryPower:
     return SetBatteryPower(
-        site_id=SITE, timestamp=at, params=BatteryPower(power_kw=power_kw), epoch=epoch, seq=seq, **more
+        site_id=SITE, timestamp=at, params=BatteryPower(power_kw=power_kw), epoch=epoch, seq=seq, command_id=command_id
     )
 
 

@@ -191,13 +191,15 @@ class Referee:
         return f"{autonomy.mode} although nothing useful was heard for {silent_s:.0f} s"
 
     def _heartbeat(self, now: Moment) -> str | None:
-        """While the station obeys, the last beat is at most a third of the watchdog's time and a cycle old."""
+        """While the station obeys and is believed, the last beat is at most a third of the watchdog's time old."""
         amperio = self.world.amperio
         if not amperio.up or amperio.image is None or not amperio.image.controlled:
             return None
         agent = amperio.agent
         if agent.mode in HANDS_OFF or not agent.desk.held.external:
             return None
+        if agent.trusted is None or not agent.trusted.fresh:
+            return None  # a frozen station gets no beat: its own watchdog shall take over
         age_s, most_s = agent.watchdog.beaten_s_ago(now), agent.watchdog.interval_s / 3.0 + 2.0
         link_s = self.world.link.good_since_s
         if age_s <= most_s or now.s - max(link_s, self.world.amperio_since_s) < most_s + 3.0:

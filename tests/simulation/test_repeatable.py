@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.errors import BadInput
+from tests.simulation.bundle import bundle_of, load, play_again, save
 from tests.simulation.drawn import drawn
 from tests.simulation.report import Report
 from tests.simulation.wires import Channel, hash_of, records
@@ -67,3 +69,21 @@ def test_both_wires_are_recorded_there_and_back(tmp_path: Path) -> None:
     seen = {record.channel for record in records(kept)}
 
     assert seen == set(Channel)
+
+
+def test_a_saved_bundle_plays_the_same_run_again(tmp_path: Path) -> None:
+    options = drawn(5, hours=0.1, liveness=False)
+    save(bundle_of(options, World(options).run()), tmp_path / "bundle.json")
+
+    again = load(tmp_path / "bundle.json")
+    _, same = play_again(again)
+
+    assert again.options == options
+    assert same
+
+
+def test_a_file_that_is_no_bundle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+
+    with pytest.raises(BadInput, match="is no bundle"):
+        load(tmp_path / "x.json")

@@ -46,8 +46,6 @@ class Options(Struct, frozen=True, kw_only=True):
     troubles: tuple[Trouble, ...] = ()
     price_file: str | None = None
     plan_scenarios: int = SCENARIOS_PER_PLAN
-    fair_weather_after_s: float | None = None
-    """A liveness run: troubles that would last longer end here."""
 
     @property
     def duration_s(self) -> int:

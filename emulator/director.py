@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf, log
 from zoneinfo import ZoneInfo
 
 from emulator.device.chargepost import ChargePost
@@ -23,7 +24,27 @@ from shared.scenario.schema import (
 )
 
 MOST_WAITING = 50
+MASK = 0xFFFF_FFFF_FFFF_FFFF
 FAR = datetime.max.replace(tzinfo=UTC)
+
+
+class Chance:
+    """Numbers that look random and follow from a seed: splitmix64, a few lines that will never change."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed & MASK
+
+    def draw(self) -> float:
+        """In [0, 1)."""
+        self._state = (self._state + 0x9E3779B97F4A7C15) & MASK
+        mixed = self._state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & MASK
+        return ((mixed ^ (mixed >> 31)) >> 11) / 2.0**53
+
+    def wait_s(self, mean_s: float) -> float:
+        """The time to the next of events that come independently of each other."""
+        return -mean_s * log(1.0 - self.draw())
 
 
 class Waiting:
@@ -50,6 +71,7 @@ class Director:
         *,
         sessions: Sequence[Session] = (),
         since: datetime | None = None,
+        seed: int | None = None,
     ) -> None:
         self._zone = ZoneInfo(scenario.timezone)
         self._scenario = scenario
@@ -63,9 +85,15 @@ class Director:
         self._queue: deque[Waiting] = deque()
         self._next_car_at = datetime.min.replace(tzinfo=UTC)
         self.turned_away = 0
+        self._chance = Chance(scenario.seed if seed is None else seed)
+        self._next_fault_s = inf
         for event in scenario.timeline:
             if isinstance(event, FaultBegins | FaultEnds):
                 kind_of(event.fault)
+        if scenario.drawn_faults is not None:
+            for name in scenario.drawn_faults.faults:
+                kind_of(name)
+            self._next_fault_s = now.s + self._chance.wait_s(3600.0 / scenario.drawn_faults.per_hour)
 
     @property
     def waiting(self) -> int:
@@ -84,12 +112,21 @@ class Director:
             self._meet(now)
         if self._queue:
             self._let_in(now, post)
+        if now.s >= self._next_fault_s:
+            self._draw_fault(now, post)
 
     def arrive(self, now: Moment, car: Car) -> None:
         """A car comes to the station and queues."""
         if len(self._queue) >= MOST_WAITING:
             raise BadInput("the queue in front of the station is full", waiting=len(self._queue))
         self._queue.append(Waiting(car, now.s + car.patience_s))
+
+    def _draw_fault(self, now: Moment, post: ChargePost) -> None:
+        drawn = self._scenario.drawn_faults
+        assert drawn is not None
+        name = drawn.faults[int(self._chance.draw() * len(drawn.faults))]
+        post.begin_fault(name, for_s=max(1.0, self._chance.wait_s(drawn.mean_s)))
+        self._next_fault_s = now.s + self._chance.wait_s(3600.0 / drawn.per_hour)
 
     def _play_timeline(self, now: Moment, post: ChargePost) -> None:
         while self._timeline and now.s - self._start_s >= self._timeline[0].at_s:

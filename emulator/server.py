@@ -26,6 +26,7 @@ HEADER = struct.Struct(">HHHB")
 LENGTH_LEAST, LENGTH_MOST = 2, 254
 MOST_CONNECTIONS = 8
 IDLE_S = 30.0
+BATCH = 64
 
 
 class Handler(ServerRequestHandler):
@@ -35,6 +36,7 @@ class Handler(ServerRequestHandler):
         super().__init__(owner, owner.wire.outgoing, None, None)  # type: ignore[no-untyped-call]  # pymodbus
         self.owner = owner
         self._rest = b""
+        self._later = self._deaf = self._paused = False
         self._heard_s = 0.0
         self._idle: asyncio.TimerHandle | None = None
         self.peer = ""
@@ -56,12 +58,27 @@ class Handler(ServerRequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self._heard_s = self.loop.time()
-        if self._rest:
-            data = self._rest + data
-        at, size = 0, len(data)
+        self._rest = self._rest + data if self._rest else data
+        if not self._later:
+            self._work()
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: take no more of its requests."""
+        self._deaf = True
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._deaf = False
+        if not self._later:
+            self._work()
+
+    def _work(self) -> None:
+        """Answer what has come in whole, a batch at a time, so that no peer keeps the others waiting."""
+        self._later = False
+        data, at, size = self._rest, 0, len(self._rest)
         replies: list[bytes] = []
-        owner = self.owner
-        while size - at >= HEADER.size:
+        owner, left = self.owner, BATCH
+        while size - at >= HEADER.size and not self._deaf:
             transaction, protocol, length, unit = HEADER.unpack_from(data, at)
             if protocol or not LENGTH_LEAST <= length <= LENGTH_MOST:
                 self._flush(replies)
@@ -70,6 +87,10 @@ class Handler(ServerRequestHandler):
             end = at + 6 + length
             if end > size:
                 break
+            if left == 0:
+                self._later = True
+                break
+            left -= 1
             pdu = data[at + HEADER.size : end]
             at = end
             if owner.wire.active:
@@ -84,6 +105,26 @@ class Handler(ServerRequestHandler):
             replies.append(HEADER.pack(transaction, 0, len(reply) + 1, unit) + reply)
         self._rest = data[at:] if at else data
         self._flush(replies)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on, or come back to what is left in the next round of the loop."""
+        if self.is_closing:
+            return
+        if self._later:
+            self._pause()
+            self.loop.call_soon(self._work)
+        elif self._paused and not self._deaf:
+            self._paused = False
+            link = self._link()
+            if link is not None:
+                link.resume_reading()
+
+    def _pause(self) -> None:
+        link = self._link()
+        if link is not None and not self._paused:
+            self._paused = True
+            link.pause_reading()
 
     def abort(self) -> None:
         """Reset the connection."""

@@ -41,7 +41,7 @@ class Station:
             memory=memory,
             truth_seconds=truth_seconds,
         )
-        self.director = Director(scenario, now, sessions=sessions, since=since)
+        self.director = Director(scenario, now, sessions=sessions, since=since, seed=seed)
 
     def step(self, now: Moment) -> None:
         """One second, ending at `now`; call it for every second of the clock."""

@@ -100,6 +100,7 @@ class ChargePost:
         self._hvac_keep = 1.0 - exp(-1.0 / profile.own.hvac_lag_s)
         self._idle_s = 0.0
         self._seen_faults = -1
+        self._told_departures = 0
         self._safe_state = self._blackout = False
         self.connection_kw = self.meter.most_kw()
         self.pv_available_kw = 0.0
@@ -144,8 +145,7 @@ class ChargePost:
     def unplug(self, outlet: int) -> bool:
         """The driver pulls the plug; False if there was no car."""
         gone = self.outlets[outlet - 1].unplug() is not None
-        if gone:
-            self.truth.note(self.now.at, "car", "unplugged", new=f"outlet {outlet}")
+        self._tell_departures()
         return gone
 
     def free_outlet(self, wanted: int | None = None) -> int | None:
@@ -228,6 +228,8 @@ class ChargePost:
         else:
             self._run(s)
         self._book()
+        if self.outlets[0].finished_sessions + self.outlets[1].finished_sessions != self._told_departures:
+            self._tell_departures()
         if self.masks.active:
             self.masks.remember(self)
 
@@ -317,6 +319,15 @@ class ChargePost:
         )
 
     # --- the parts of a second -------------------------------------------------------------------------------------
+
+    def _tell_departures(self) -> None:
+        """Note every car that has left, whoever pulled the plug."""
+        for number, outlet in enumerate(self.outlets, 1):
+            if outlet.departed is not None:
+                soc_pct, outlet.departed = outlet.departed, None
+                told = f"outlet {number}, {soc_pct:.1f} %, {outlet.session_kwh:.2f} kWh"
+                self.truth.note(self.now.at, "car", "unplugged", new=told)
+        self._told_departures = sum(outlet.finished_sessions for outlet in self.outlets)
 
     def _limit_kw(self, index: int) -> float:
         levers, outlet = self.levers, self.outlets[index]

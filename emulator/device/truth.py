@@ -14,7 +14,7 @@ COLUMNS = (
 )  # fmt: skip
 WIDTH = len(COLUMNS)
 MOST_SECONDS = 86_400
-MOST_NOTES = 10_000
+MOST_NOTES = 50_000
 
 
 class Note(Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class Truth:
-    """The last day of seconds and the last ten thousand notes; older ones have been handed to whoever keeps them."""
+    """The last day of seconds and the last fifty thousand notes."""
 
     __slots__ = ("_count", "_ring", "_seconds", "_seq", "notes")
 
@@ -64,7 +64,12 @@ class Truth:
 
     def notes_after(self, seq: int) -> Iterator[Note]:
         """Notes with a higher number, oldest first."""
-        return (note for note in self.notes if note.seq > seq)
+        newer = []
+        for note in reversed(self.notes):
+            if note.seq <= seq:
+                break
+            newer.append(note)
+        return reversed(newer)
 
     def latest(self) -> dict[str, float]:
         """The last second, by column; empty before the first."""

@@ -28,6 +28,7 @@ class Outlet:
 
     __slots__ = (
         "coupled",
+        "departed",
         "failed",
         "finished_sessions",
         "lifetime_kwh",
@@ -51,6 +52,7 @@ class Outlet:
         self.session_kwh = 0.0
         self.lifetime_kwh = 0.0
         self.finished_sessions = 0
+        self.departed: float | None = None
         self.coupled = False
         self.failed = False
         self.unavailable = False
@@ -75,6 +77,7 @@ class Outlet:
         self.power_kw = 0.0
         if gone is not None:
             self.finished_sessions += 1
+            self.departed = gone.soc_pct
         self._enter(READY)
         return gone
 

@@ -159,6 +159,14 @@ class Expectation(Plain, frozen=True, kw_only=True):
     of: Name | None = None
 
 
+class DrawnFaults(Plain, frozen=True, kw_only=True):
+    """Faults by chance, the same for the same seed: how often, for how long on average, and which."""
+
+    per_hour: Annotated[float, Meta(gt=0.0, le=3_600.0)]
+    mean_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 60.0
+    faults: Annotated[tuple[Name, ...], Meta(min_length=1)]
+
+
 class ProfileFiles(Plain, frozen=True, kw_only=True):
     """Names of CSV files beside the scenario or in the library: `step_s` in the name's columns, see `load.py`."""
 
@@ -185,4 +193,5 @@ class Scenario(Plain, frozen=True, kw_only=True):
     sessions: tuple[DailySession, ...] = ()
     dated_sessions: tuple[Session, ...] = ()
     timeline: tuple[Event, ...] = ()
+    drawn_faults: DrawnFaults | None = None
     expect: tuple[Expectation, ...] = ()

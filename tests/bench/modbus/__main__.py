@@ -1,13 +1,15 @@
 """Measure the emulator's port beside libmodbus, a thousand stations, pipelining, memory and the physics.
 
-    python -m tests.bench.modbus [seconds per measurement]
+    python -m tests.bench.modbus [seconds per measurement] [--short]
 
 Server on the first core, load on the second. Ratios count, not absolute numbers: other work on the machine moves both.
 """
 
 import asyncio
+import contextlib
 import os
 import platform
+import random
 import resource
 import shutil
 import signal
@@ -33,13 +35,17 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    numbers = [word for word in sys.argv[1:] if not word.startswith("-")]
+    seconds = float(numbers[0]) if numbers else 5.0
     print(f"{platform.machine()}, Python {platform.python_version()}, cores {CORES}, load {os.getloadavg()}")
     physics()
     codec()
+    if "--short" in sys.argv:
+        return 0
     with tempfile.TemporaryDirectory() as place:
         beside_libmodbus(Path(place), seconds)
     pipelining(requests=200_000)
+    mutations(requests=1_000_000)
     many_stations(100, seconds)
     many_stations(1_000, seconds)
     return 0
@@ -60,10 +66,10 @@ def physics() -> None:
 
 
 def codec() -> None:
-    data = bytes(2 * CHARGER_1.count)
+    frames = [bytes((number,)) * (2 * CHARGER_1.count) for number in (1, 2)]
     start = time.process_time()
-    for _ in range(20_000):
-        CHARGER_1.decode_bytes(data)
+    for number in range(20_000):
+        CHARGER_1.decode_bytes(frames[number & 1])
     print(f"codec: 15 registers to a struct {(time.process_time() - start) / 20_000 * 1e6:.1f} us CPU")
 
 
@@ -130,6 +136,86 @@ def pipelining(requests: int) -> None:
     print(
         f"pipelining: depth 8, {requests} requests, {requests - answered} lost, {wrong} mixed, {answered / spent:.0f}/s"
     )
+
+
+def mutations(requests: int) -> None:
+    """Broken requests in a flood; beside them a healthy client asks on and every answer must be right and in time."""
+    chance = random.Random(20240615)
+
+    async def flood(port: int) -> int:
+        closed = 0
+        sent = 0
+        while sent < requests:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            draining = asyncio.create_task(_swallow(reader))
+            while sent < requests and not draining.done():
+                writer.write(b"".join(_mutated(chance) for _ in range(100)))
+                sent += 100
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
+                await asyncio.sleep(0.001)
+            draining.cancel()
+            writer.close()
+            closed += 1
+        return closed
+
+    async def ask(port: int, took: list[float]) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        wrong = number = 0
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                number = (number + 1) & 0xFFFF
+                start = time.perf_counter()
+                writer.write(struct.pack(">HHHBBHH", number, 0, 6, 1, 4, 1000, 28))
+                head = await asyncio.wait_for(reader.readexactly(65), 30)
+                took.append(time.perf_counter() - start)
+                wrong += head[:9] != struct.pack(">HHHBBB", number, 0, 59, 1, 4, 56)
+                await asyncio.sleep(0.005)
+        writer.close()
+        return wrong
+
+    async def both(port: int) -> tuple[int, int, list[float]]:
+        took: list[float] = []
+        healthy = asyncio.create_task(ask(port, took))
+        closed = await flood(port)
+        healthy.cancel()
+        return closed, await healthy, took
+
+    port = free_port()
+    with emulator(port, 1) as pid:
+        before_mb = rss_mb(pid)
+        closed, wrong, took = asyncio.run(both(port))
+        grown_mb = rss_mb(pid) - before_mb
+    p99_ms = sorted(took)[int(len(took) * 0.99)] * 1e3
+    print(
+        f"mutations: {requests} requests on {closed} connections, no crash; a healthy client beside them had "
+        f"{len(took)} answers, {wrong} wrong, p99 {p99_ms:.1f} ms (one process with the flood); {grown_mb:.1f} MB more"
+    )
+
+
+async def _swallow(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(65_536):
+            pass
+
+
+def _mutated(chance: random.Random) -> bytes:
+    """A request that began well; most keep their header, or the flood would only ever close connections."""
+    frame = bytearray(chance.choice(GOOD))
+    frame[chance.randrange(6 if chance.random() < 0.002 else 7, len(frame)) - (chance.random() < 0.002)] ^= (
+        1 << chance.randrange(8)
+    )
+    if chance.random() < 0.001:
+        del frame[chance.randrange(len(frame)) :]
+    return bytes(frame)
+
+
+GOOD = (
+    struct.pack(">HHHBBHH", 1, 0, 6, 1, 4, 1000, 28),
+    struct.pack(">HHHBBHH", 2, 0, 6, 1, 3, 2500, 12),
+    struct.pack(">HHHBBHH", 3, 0, 6, 1, 6, 2500, 10),
+    struct.pack(">HHHBBHHB2H", 4, 0, 11, 1, 16, 2506, 2, 4, 0, 9),
+)
 
 
 def many_stations(stations: int, seconds: float) -> None:

@@ -96,7 +96,7 @@ class Raw:
         return True
 
     async def close(self) -> None:
-        self.writer.close()
+        self.writer.transport.abort()
         try:
             await self.writer.wait_closed()
         except ConnectionError:

@@ -138,14 +138,40 @@ async def test_a_reboot_drops_the_connection_and_comes_back_with_power_on_values
         assert served.station.post.meter.imported_kwh >= imported_kwh > 0.0
 
 
-async def test_a_reader_that_never_reads_does_not_disturb_others() -> None:
+async def test_a_peer_that_never_reads_its_answers_is_taken_no_more_requests_from() -> None:
     async with serving() as served:
         deaf, healthy = await served.connect(), await served.connect()
-        for _ in range(200):
-            deaf.send(request(read(4, 3000, 45)) * 20)
-        for _ in range(20):
+        flood = request(read(4, 3000, 45)) * 1_000
+        handed_over = 0
+        for _ in range(3_000):
+            deaf.send(flood)
+            try:
+                await asyncio.wait_for(deaf.writer.drain(), 0.2)
+            except TimeoutError:
+                break
+            handed_over += len(flood)
+
+        assert handed_over < 3_000 * len(flood), "the server went on taking requests"
+        assert (await healthy.ask(READ_GRID))[0] == 4
+
+
+async def test_a_flood_of_one_peer_keeps_no_other_waiting_and_is_answered_whole() -> None:
+    async with serving() as served:
+        greedy, healthy = await served.connect(), await served.connect()
+        greedy.send(b"".join(request(READ_GRID, transaction=number) for number in range(3_000)))
+        order = []
+
+        async def listen() -> None:
+            for number in range(3_000):
+                assert (await greedy.frame())[0] == number
+            order.append("greedy")
+
+        async def ask() -> None:
             assert (await healthy.ask(READ_GRID))[0] == 4
-        await deaf.close()
+            order.append("healthy")
+
+        await asyncio.gather(listen(), ask())
+        assert order == ["healthy", "greedy"]
 
 
 async def test_mutated_requests_never_disturb_a_healthy_client() -> None:

@@ -32,8 +32,8 @@ from shared.chargepost.states import (
     ProcessState,
     Warnings,
 )
-from shared.scenario.load import load_scenario
-from tests.unit.emulator.rig import Rig
+from shared.scenario.load import load_scenario, scenario_names
+from tests.unit.emulator.rig import NOON, Rig
 
 
 def battery_kw(rig: Rig) -> float:
@@ -310,6 +310,16 @@ def test_energy_closes_every_second_of_the_reference_day(station: str) -> None:
 
     spent = sum(start_kwh) - sum(string.energy_kwh for string in rig.post.strings)
     assert spent == pytest.approx(inner_kwh, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_energy_closes_every_second_of_every_shipped_story(name: str) -> None:
+    story = load_scenario(name)
+    rig = Rig(story.station, story, at=story.starts_at or NOON)
+
+    rig.run(min(story.duration_s, 7200))  # the rig checks the balance of each second
+
+    assert rig.post.truth.count == min(story.duration_s, 7200)
 
 
 def test_two_runs_of_one_seed_are_the_same_and_another_seed_is_not() -> None:

@@ -10,6 +10,7 @@ from shared.errors import BadInput
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import (
     AmbientChanges,
+    DrawnFaults,
     EvArrives,
     EvLeaves,
     FaultBegins,
@@ -116,3 +117,22 @@ def test_a_file_replaces_the_sessions_of_the_scenario() -> None:
     rig = Rig(scenario=load_scenario("reference_day"), at=at, sessions=(comes,)).run(3600)
 
     assert seen(rig, "car").count("plugged") == 1
+
+
+def test_faults_drawn_from_a_seed_are_the_same_for_the_same_seed() -> None:
+    def drawn(seed: int) -> list[tuple[datetime, str]]:
+        faults = DrawnFaults(per_hour=60.0, mean_s=30.0, faults=("p_ev_stuck_zero", "soc_frozen", "null_frames"))
+        rig = Rig(scenario=story(drawn_faults=faults, seed=seed)).run(3600)
+        return [(note.at, note.name) for note in rig.post.truth.notes if note.kind == "fault" and "begins" in note.new]
+
+    assert drawn(7) == drawn(7)
+    assert drawn(7) != drawn(8)
+    assert 35 <= len(drawn(7)) <= 90
+    assert len({name for _, name in drawn(7)}) == 3
+
+
+def test_a_car_that_leaves_is_in_the_truth_with_what_it_got() -> None:
+    rig = Rig().plug(capacity_kwh=10.0, soc_start_pct=50.0, soc_target_pct=60.0, stay_s=200.0).run(210)
+
+    (left,) = [note for note in rig.post.truth.notes if note.name == "unplugged"]
+    assert left.new == "outlet 1, 60.0 %, 1.00 kWh"

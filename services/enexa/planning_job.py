@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
@@ -55,6 +56,10 @@ class PlanningJob:
             raise SolverFailed("the planner's process died") from error
         return msgspec.msgpack.decode(packed, type=Planned)
 
+    async def worker_pid(self) -> int:
+        """The worker's process id; starts one where none runs."""
+        return await asyncio.get_running_loop().run_in_executor(self._open(), os.getpid)
+
     def close(self, *, kill: bool = False) -> None:
         """Let the worker go; `kill` where it does not answer."""
         pool, self._pool = self._pool, None
@@ -71,15 +76,23 @@ class PlanningJob:
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=lower_priority,
+                initializer=settle_in,
                 max_tasks_per_child=TASKS_PER_CHILD,
             )
         return self._pool
 
 
-def lower_priority() -> None:
-    """Planning may wait; ingest and dispatching may not."""
+def settle_in() -> None:
+    """Planning may wait, ingest and dispatching may not; and a worker must not outlive a server that was killed."""
     os.nice(NICE)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
 
 
 def make(request: PlanRequest) -> bytes:

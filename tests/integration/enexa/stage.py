@@ -140,7 +140,8 @@ class Stage:
 
     def __init__(self, directory: Path, *, speed: float = 1.0, sim: datetime = PAGE_TIME, **settings: Any) -> None:
         self.directory = directory
-        self.clock = SystemClock(speed=speed, origin_sim=sim)
+        self.origin_real = datetime.now(UTC)
+        self.clock = SystemClock(speed=speed, origin_real=self.origin_real, origin_sim=sim)
         self.port, self.peer_port = free_port(), free_port()
         self.peer = Peer(self.clock)
         self._callers: dict[str, Caller] = {}

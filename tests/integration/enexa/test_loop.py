@@ -16,6 +16,7 @@ from shared.contract.operations import (
     LIST_COMMANDS,
     POST_TELEMETRY,
 )
+from shared.contract.reads import Alert, CommandRecord
 from tests.integration.enexa.stage import Stage, enexa, eventually, middleware
 
 PLACE = {"site_id": "SITE001"}
@@ -47,7 +48,7 @@ async def _push(stage: Stage) -> None:
         await stage.clock.sleep(1.0)
 
 
-async def commands(stage: Stage, **query: str) -> list[object]:
+async def commands(stage: Stage, **query: str) -> list[CommandRecord]:
     reply = await stage.caller("viewer").call(LIST_COMMANDS, path=PLACE, query=query)
     return list(reply.message.commands)
 
@@ -79,9 +80,9 @@ async def test_a_platform_whose_middleware_is_missing_serves_waits_alerts_and_he
 
 async def _verified_setpoint(stage: Stage) -> bool:
     found = await commands(stage, status=CommandStatus.VERIFIED.value)
-    return any(each.requested_kw is not None for each in found)  # type: ignore[attr-defined]
+    return any(each.requested_kw is not None for each in found)
 
 
-async def _alerts(stage: Stage, *, open_: bool) -> list[object]:
+async def _alerts(stage: Stage, *, open_: bool) -> list[Alert]:
     page = (await stage.caller("viewer").call(LIST_ALERTS)).message
     return [each for each in page.alerts if each.code == "middleware_silent" and (each.cleared_at is None) is open_]

@@ -38,7 +38,11 @@ def _compile(function: Callable[..., None]) -> Callable[..., None]:
     from numba.extending import register_jitable  # noqa: PLC0415  as above
 
     _register(register_jitable)
-    compiled: Callable[..., None] = numba.njit(cache=True)(function)
+    try:
+        compiled: Callable[..., None] = numba.njit(cache=True)(function)
+    except RuntimeError:
+        # Nowhere to keep the machine code, as in a read-only container: compile anew in each process.
+        compiled = numba.njit(function)
     return compiled
 
 

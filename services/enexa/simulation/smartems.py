@@ -262,10 +262,12 @@ class SmartEms:
         first_steps = STEPS_PER_SLOT - step % STEPS_PER_SLOT
         minutes = first_steps + (slots - 1) * STEPS_PER_SLOT
         ev_kw = np.zeros((1, minutes))
-        for car, rest_kwh in enumerate(self.run.rest_kwh):
+        ahead = (given.car_last > step) & (given.car_first < step + minutes) & (self.run.rest_kwh > 0)
+        for car in np.flatnonzero(ahead):
+            rest_kwh = float(self.run.rest_kwh[car])
             begin = max(int(given.car_first[car]) - step, 0)
             end = min(int(given.car_last[car]) - step, minutes)
-            if begin >= end or rest_kwh <= 0:
+            if begin >= end:
                 continue
             kw = float(given.car_max_kw[car])
             ev_kw[0, begin:end] += np.clip(rest_kwh * 60 - kw * np.arange(end - begin), 0.0, kw)

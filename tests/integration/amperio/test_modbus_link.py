@@ -170,6 +170,7 @@ async def test_w06_a_closed_connection_is_noticed_at_once_and_not_at_the_timeout
 
 async def test_a_hand_made_server_with_the_wrong_transaction_id_is_cut_off() -> None:
     """The one that pymodbus lets through: transaction id 0."""
+    hung_up = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(12)
@@ -178,6 +179,8 @@ async def test_a_hand_made_server_with_the_wrong_transaction_id_is_cut_off() -> 
         await writer.drain()
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        hung_up.set()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
@@ -187,3 +190,4 @@ async def test_a_hand_made_server_with_the_wrong_transaction_id_is_cut_off() -> 
         assert not link.up
         assert link.frames
         link.close()
+        await asyncio.wait_for(hung_up.wait(), 10)

@@ -1,6 +1,7 @@
 """The gate and the caller against each other, over real sockets, plain and TLS."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -127,6 +128,7 @@ async def running(limits: Limits | None = None, **listener: Any) -> AsyncIterato
             await asyncio.sleep(0.01)
             continue
         writer.close()
+        await writer.wait_closed()
         break
     yield Served(port, clock, book, audit)
     stop.set()
@@ -317,6 +319,8 @@ async def test_an_endless_head_is_cut_off() -> None:
         writer.write(b"GET /v1/nothing HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 900) for i in range(40)))
         assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 431")
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def test_a_rate_limit_error_says_when_to_return() -> None:

@@ -39,7 +39,8 @@ def moved_to_clock(sessions: Sequence[Session], now: datetime, zone: ZoneInfo) -
     """The sessions of a file, moved by whole weeks if the clock's date lies outside the file's dates.
 
     Weekdays and local times of day are kept. The clock's date meets the file's date of the same season where the file
-    has one (a whole number of weeks near a whole number of years away), and otherwise the file's first week.
+    has one (a whole number of weeks near a whole number of years away), and otherwise the file's first week; and among
+    these the nearest date on which somebody came, because a logger that was off is no day without demand.
     """
     if not sessions:
         return ()
@@ -47,7 +48,7 @@ def moved_to_clock(sessions: Sequence[Session], now: datetime, zone: ZoneInfo) -
     first, last, today = min(days), max(days), day_of(now, zone)
     if first <= today <= last:
         return tuple(sessions)
-    weeks = _weeks_to_move(first, last, today)
+    weeks = _nearest_lively(_weeks_to_move(first, last, today), first, last, today, set(days))
     return tuple(
         replace(
             session,
@@ -63,3 +64,12 @@ def _weeks_to_move(first: date, last: date, today: date) -> int:
         if first <= today - timedelta(weeks=weeks) <= last:
             return weeks
     return (today - first).days // 7
+
+
+def _nearest_lively(weeks: int, first: date, last: date, today: date, lively: set[date]) -> int:
+    farthest = (last - first).days // 7 + 1
+    for distance in range(farthest + 1):
+        for moved in (weeks + distance, weeks - distance):
+            if today - timedelta(weeks=moved) in lively:
+                return moved
+    return weeks

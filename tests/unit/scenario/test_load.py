@@ -196,6 +196,15 @@ def test_sessions_of_another_year_keep_weekday_season_and_local_time() -> None:
     assert [s.start_at.astimezone(BERLIN).hour for s in moved] == [s.start_at.astimezone(BERLIN).hour for s in file]
 
 
+def test_a_day_without_a_log_is_passed_over_for_the_nearest_of_its_weekday_that_has_one() -> None:
+    file = visits("2022-04-13T08:00:00Z", "2022-05-18T08:00:00Z", "2022-12-01T08:00:00Z")
+
+    moved = moved_to_clock(file, datetime(2024, 5, 1, 6, 0, tzinfo=UTC), BERLIN)
+
+    assert datetime(2024, 5, 1, 8, 0, tzinfo=UTC) in [session.start_at for session in moved]
+    assert moved[1].start_at == datetime(2024, 5, 1, 8, 0, tzinfo=UTC)
+
+
 def test_sessions_whose_dates_the_clock_shows_stay_where_they_are() -> None:
     file = visits("2022-04-12T17:27:00Z", "2022-12-01T08:00:00Z")
 

@@ -31,6 +31,7 @@ from shared.contract.dispatch import (
     SocWindow,
 )
 from shared.contract.reads import CommandRecord
+from shared.errors import InProgress
 from shared.moment import Moment
 
 REFRESH_AFTER_S = 60.0
@@ -135,6 +136,10 @@ class Dispatcher:
     def on_refused(self, now: Moment, command_id: str, code: str, sentence: str) -> None:
         """The middleware said no; it must not be asked the same again."""
         self._answered(command_id)
+        if code == InProgress.code:
+            # Our own command, delivered twice on its way: the first one is being worked on, so ask what became of it.
+            self._ledger.tell(now, command_id, News.REPLY_LOST, sentence)
+            return
         self._ledger.tell(now, command_id, News.REFUSED, f"{code}: {sentence}")
 
     def on_lost(self, now: Moment, command_id: str, *, jitter: float = 0.0) -> None:

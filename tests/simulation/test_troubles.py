@@ -109,3 +109,13 @@ def test_an_order_is_never_dropped_while_a_fetch_of_state_hangs() -> None:
     _held(report, 23, 0.6)
     assert report.commands["verified"] >= 30
     assert report.commands_without_end <= 1
+
+
+def test_a_dispatch_that_arrives_twice_acts_once_and_has_not_failed() -> None:
+    twice = Trouble(kind=Kind.DUPLICATE, place=Place.TO_AMPERIO, at_s=30.0, for_s=300.0)
+
+    report = play("reference_day", hours=0.1, troubles=(twice,))
+
+    assert report.troubles["duplicate"] > 0
+    assert "failed" not in report.commands
+    assert report.commands["verified"] == report.middleware_commands["applied"]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from shared.clock import Clock
 from shared.contract.config import ConfigAck, SiteConfig
 from shared.contract.events import Event, EventBatch, SiteStatus
@@ -22,11 +24,20 @@ from shared.contract.telemetry import (
     Rejected,
     Telemetry,
     TelemetryAck,
-    TelemetryBatch,
     TelemetryBatchAck,
 )
+from shared.contract.wire import Message
 from shared.errors import NotFound, PeerDown
 from shared.rest.call import Caller
+
+
+class StoredBatch(Message, frozen=True, kw_only=True):
+    """A `TelemetryBatch` whose samples are encoded already: a replay decodes nothing."""
+
+    site_id: str
+    stream_epoch: str
+    samples: tuple[msgspec.Raw, ...]
+    gaps: tuple[Gap, ...]
 
 
 class EnexaClient:
@@ -55,10 +66,11 @@ class EnexaClient:
         return reply.message.stored_through
 
     async def post_batch(
-        self, site_id: str, stream_epoch: str, samples: Sequence[Telemetry], gaps: Sequence[Gap]
+        self, site_id: str, stream_epoch: str, samples: Sequence[bytes], gaps: Sequence[Gap]
     ) -> tuple[int | None, tuple[Rejected, ...]]:
-        """Send a batch; what Enexa has, and what it rejected by name."""
-        batch = TelemetryBatch(site_id=site_id, stream_epoch=stream_epoch, samples=tuple(samples), gaps=tuple(gaps))
+        """Send a batch of samples as they were stored; what Enexa has, and what it rejected by name."""
+        raws = tuple(msgspec.Raw(sample) for sample in samples)
+        batch = StoredBatch(site_id=site_id, stream_epoch=stream_epoch, samples=raws, gaps=tuple(gaps))
         reply = await self._caller.call(POST_TELEMETRY_BATCH, batch)
         assert isinstance(reply.message, TelemetryBatchAck)
         ack = reply.message

@@ -144,17 +144,17 @@ class Forwarder:
             return False
         moved = outbox.confirmed(narrowed, through)
         if moved is not None:
-            await self._remember(stored_through=moved)
+            self._lane.confirmed(stored_through=moved)
         return True
 
     async def _post(self, rows: Sequence[Row], gaps: Sequence[Gap]) -> int | None:
         lane = self._lane
-        samples = [self._samples.decode(row.body) for row in rows if not row.is_gap]
+        samples = [row.body for row in rows if not row.is_gap]
         declared = sorted(
             (*gaps, *(self._gaps.decode(row.body) for row in rows if row.is_gap)), key=lambda gap: gap.from_sequence
         )
         if len(samples) == 1 and not declared:
-            return await self._enexa.post_sample(samples[0])
+            return await self._enexa.post_sample(self._samples.decode(samples[0]))
         through, rejected = await self._enexa.post_batch(lane.site_id, lane.outbox.stream_epoch, samples, declared)
         for each in rejected:
             row = next((row for row in rows if row.seq == each.sequence), None)
@@ -211,7 +211,7 @@ class Forwarder:
         last = events[-1].sequence
         assert last is not None
         lane.events.confirmed(last)
-        await self._remember(events_through=last)
+        lane.confirmed(events_through=last)
 
     async def _acknowledge(self) -> None:
         acks = self._lane.config_acks
@@ -224,16 +224,6 @@ class Forwarder:
             except Unreachable:
                 return
             acks.pop(0)
-
-    async def _remember(self, *, stored_through: int | None = None, events_through: int | None = None) -> None:
-        site = self._lane.site_id
-        try:
-            await self._database.run(
-                lambda store: tables.confirm(store, site, stored_through=stored_through, events_through=events_through)
-            )
-        except StoreFailed:
-            # Confirmed at Enexa but not remembered here: after a restart it is sent again, and stored once.
-            return
 
     async def _try(self, call: Callable[[], Awaitable[T]]) -> T | None:
         try:

@@ -86,6 +86,8 @@ class SiteLane:
         self._schedule: SiteSchedule | None = None
         self._operator: GridOperatorLimit | None = None
         self._operator_withdrawn = False
+        self._stored_through: int | None = None
+        self._events_through: int | None = None
         self._operator_kept: list[asyncio.Future[None]] = []
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._events_held: list[Event] = []
@@ -142,6 +144,13 @@ class SiteLane:
         done, _ = await asyncio.wait([kept], timeout=ANSWER_WITHIN_S)
         if not done:
             raise StoreFailed("the limit is in force, but could not be made durable yet", retry_after_s=5.0)
+
+    def confirmed(self, *, stored_through: int | None = None, events_through: int | None = None) -> None:
+        """What Enexa has; written with the next commit. Lost before that, it is sent again and stored once."""
+        if stored_through is not None:
+            self._stored_through = stored_through
+        if events_through is not None:
+            self._events_through = events_through
 
     def wake(self) -> None:
         self._woken.set()
@@ -263,6 +272,7 @@ class SiteLane:
         rows = self.outbox.rows_for(sample, period_s=period_s) if sample is not None else ()
         events = self.events.number(self._events_held)
         entries, keepsake = tuple(self._entries_held.values()), self._keepsake_held
+        stored_through, events_through = self._stored_through, self._events_through
         if not (rows or events or entries or keepsake or settled.forgotten or self._operator_kept):
             return
 
@@ -270,6 +280,8 @@ class SiteLane:
             tables.keep_rows(store, self.site_id, rows)
             tables.keep_events(store, self.site_id, events)
             tables.keep_entries(store, self.site_id, entries)
+            if stored_through is not None or events_through is not None:
+                tables.confirm(store, self.site_id, stored_through=stored_through, events_through=events_through)
             tables.forget_entries(store, self.site_id, settled.forgotten)
             if keepsake is not None:
                 tables.keep_keepsake(store, self.site_id, keepsake)
@@ -280,6 +292,10 @@ class SiteLane:
             self._store_trouble(error, sample)
             return
         self._store_works()
+        if stored_through == self._stored_through:
+            self._stored_through = None
+        if events_through == self._events_through:
+            self._events_through = None
         if self._operator is None:
             for kept in self._operator_kept:
                 if not kept.done():

@@ -62,13 +62,16 @@ class Housekeeper:
         now = self._clock.now()
         before = now.at - timedelta(seconds=REWIND_S)
         outbox, site = lane.outbox, lane.site_id
+        samples_through, events_through = outbox.forgettable(), lane.events.confirmed_through
+
+        def forget(store: tables.Connection) -> tuple[int, int]:
+            # First remember that it is confirmed, then forget it: one commit.
+            tables.confirm(store, site, stored_through=outbox.stored_through, events_through=events_through)
+            tables.forget_events(store, site, events_through, before)
+            return tables.forget_rows(store, site, samples_through, before)
+
         try:
-            gone, oldest = await self._database.run(
-                lambda store: tables.forget_rows(store, site, outbox.forgettable(), before)
-            )
-            outbox.forgotten(gone, oldest)
-            through = lane.events.confirmed_through
-            await self._database.run(lambda store: tables.forget_events(store, site, through, before))
+            outbox.forgotten(*await self._database.run(forget))
             while (thinning := outbox.thinning()) is not None:
                 gone, oldest = await self._database.run(partial(tables.thin_rows, site=site, thinning=thinning))
                 outbox.forgotten(gone, oldest)

@@ -1,0 +1,213 @@
+"""Figures of Amperio on this machine: `python -m tests.bench.amperio [cycle|dispatch|replay|restart]`.
+
+Everything runs in one process on one core, peers included (the station's server, and a receiver that decodes strictly
+and answers as Enexa does), so the figures are upper bounds of what Amperio alone takes.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from services.amperio.enexa_client import EnexaClient
+from services.amperio.forwarder import Forwarder
+from services.amperio.modbus_link import ModbusLink
+from services.amperio.site.outbox import Cursor, Outbox, Row
+from services.amperio.site.reads import reads_of_cycle
+from services.amperio.store import tables
+from services.amperio.store.database import Database
+from shared.clock import SystemClock, real_now_s
+from shared.contract.dispatch import ImportKw, SetGridLimit
+from shared.contract.operations import DISPATCH, ENEXA_TOKEN, POST_TELEMETRY, POST_TELEMETRY_BATCH, Scope
+from shared.contract.telemetry import Telemetry, TelemetryAck, TelemetryBatchAck
+from shared.rest.auth import Credential, TokenBook, digest
+from shared.rest.gate import Call, Gate, Route, serves, token_route
+from shared.rest.serve import application
+from shared.rest.server import Listener, serve
+from tests.integration.amperio.stage import SITE, free_port, playing
+from tests.unit.amperio.bench import Bench
+
+DAY = 86_400
+AT = datetime(2024, 1, 15, tzinfo=UTC)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+async def cycle() -> None:
+    """One decided second without I/O, and the reads of one over the station's socket."""
+    bench = Bench().online(-30.0, -30.0, -30.0, -30.0)
+    bench.rig.plug(max_kw=100.0)
+    bench.seconds(60)
+    image = bench.agent.image
+    assert image is not None
+    started = real_now_s()
+    for _ in range(2000):
+        bench.cycle()
+    print(f"cycle, pure core with the station's registers in memory: {(real_now_s() - started) / 2000 * 1e6:.0f} us")
+    with tempfile.TemporaryDirectory() as directory:
+        async with playing(Path(directory), speed=1.0) as stage:
+            link = ModbusLink(SITE, "127.0.0.1", stage.lane.link.port, stage.clock)
+            spans = []
+            for number in range(300):
+                started = real_now_s()
+                await link.look(reads_of_cycle(number, everything=False, with_pv=False))
+                spans.append((real_now_s() - started) * 1e3)
+            link.close()
+            print(f"the look of a cycle over the socket, 10 reads: p50 {percentile(spans, 0.5):.2f} ms, "
+                  f"p99 {percentile(spans, 0.99):.2f} ms")  # fmt: skip
+
+
+async def dispatch() -> None:
+    """POST /v1/dispatch until the register is written, read back and the answer is here."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with playing(Path(directory), speed=1.0) as stage:
+            spans = []
+            for number in range(150):
+                command = SetGridLimit(
+                    site_id=SITE,
+                    timestamp=stage.clock.now().at,
+                    params=ImportKw(import_kw=20.0 + number % 2),
+                    command_id=f"bench-{number}",
+                )
+                started = real_now_s()
+                reply = await stage.call("enexa", DISPATCH, command)
+                spans.append((real_now_s() - started) * 1e3)
+                assert reply.message.status == "applied"
+                await asyncio.sleep(0.06)
+            print(f"dispatch -> written -> read back -> durable -> answered, n={len(spans)}: "
+                  f"p50 {percentile(spans, 0.5):.2f} ms, p99 {percentile(spans, 0.99):.2f} ms")  # fmt: skip
+
+
+def receiver(book: TokenBook) -> list[Route]:
+    """Decodes strictly, counts, and confirms what it has without a hole."""
+    seen: set[int] = set()
+    through = [0]
+
+    def take(numbers: Sequence[int]) -> int:
+        seen.update(numbers)
+        while through[0] + 1 in seen:
+            through[0] += 1
+        return through[0]
+
+    @serves(POST_TELEMETRY)
+    async def sample(call: Call[Any]) -> TelemetryAck:
+        return TelemetryAck(accepted=1, stored_through=take((call.body.sequence,)))
+
+    @serves(POST_TELEMETRY_BATCH)
+    async def batch(call: Call[Any]) -> TelemetryBatchAck:
+        numbers = [each.sequence for each in call.body.samples]
+        return TelemetryBatchAck(accepted=len(numbers), stored_through=take(numbers))
+
+    return [token_route(ENEXA_TOKEN, book), sample, batch]
+
+
+async def replay() -> None:
+    """24 hours of one site, replayed and confirmed through the real forwarder and loopback HTTP."""
+    sample_of_life = Bench().online(-30.0).last
+    clock = SystemClock()
+    book = TokenBook([Credential(client_id="CTRL001", secret_sha256=digest("s"), scope=Scope.MIDDLEWARE)])
+    port, stop = free_port(), asyncio.Event()
+    app = application(receiver(book), Gate(clock, book))
+    served = asyncio.create_task(serve(app, [Listener("127.0.0.1", port)], stop=stop))
+    enexa = EnexaClient(f"http://127.0.0.1:{port}", clock, ca_file=None, client_id="CTRL001", secret="s")
+    with tempfile.TemporaryDirectory() as directory:
+        database = Database(Path(directory) / "amperio.db")
+        await fill(database, sample_of_life, DAY)
+        async with playing_lane(directory, database, clock) as lane:
+            started = real_now_s()
+            await asyncio.sleep(0.2)
+            forwarder = Forwarder(lane, enexa, database, clock)
+            while (send := lane.outbox.next_replay()) is not None:
+                assert await forwarder._carry(send)
+            seconds = real_now_s() - started - 0.2
+            assert lane.outbox.pending_count == 0
+            print(f"replay of {DAY} samples in batches of {lane.outbox.batch}, confirmed: {seconds:.2f} s")
+        database.close()
+    await enexa.close()
+    stop.set()
+    await served
+
+
+async def restart() -> None:
+    """How long the start takes with a million buffered rows of one site."""
+    sample = Telemetry(site_id=SITE, timestamp=AT)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "amperio.db"
+        database = Database(path)
+        started = real_now_s()
+        await fill(database, sample, 1_000_000)
+        print(f"fill of 1,000,000 rows: {real_now_s() - started:.1f} s")
+        database.close()
+        started = real_now_s()
+        database = Database(path)
+        cursor = await database.run(partial(tables.cursor_of, site=SITE))
+        outbox = Outbox(SITE, "epoch", cursor)
+        assert outbox.pending_count == 1_000_000
+        print(f"start with 1,000,000 buffered rows, until the next sample can be kept: {real_now_s() - started:.3f} s")
+        database.close()
+
+
+async def fill(database: Database, sample: Telemetry, count: int) -> None:
+    import msgspec  # noqa: PLC0415 -- only here
+
+    outbox = Outbox(SITE, "epoch", Cursor())
+    for first in range(0, count, 5000):
+        rows: list[Row] = []
+        for second in range(first, min(first + 5000, count)):
+            dated = msgspec.structs.replace(sample, timestamp=AT + timedelta(seconds=second))
+            made = outbox.rows_for(dated, period_s=1e9)
+            outbox.kept(made)
+            rows += made
+        await database.run(partial(tables.keep_rows, site=SITE, rows=rows))
+
+
+def playing_lane(directory: str, database: Database, clock: SystemClock) -> Any:
+    """A lane on a filled store, without a station: only its streams matter here."""
+    import contextlib  # noqa: PLC0415 -- only here
+
+    from services.amperio.lane import SiteLane  # noqa: PLC0415 -- only here
+    from services.amperio.locks import Locks  # noqa: PLC0415 -- only here
+
+    @contextlib.asynccontextmanager
+    async def lane() -> Any:
+        yield SiteLane(
+            SITE,
+            clock,
+            ModbusLink(SITE, "127.0.0.1", 9, clock),
+            database,
+            Locks(Path(directory)),
+            stream_epoch=await database.run(tables.stream_epoch),
+            keepsake=None,
+            entries=(),
+            cursor=await database.run(partial(tables.cursor_of, site=SITE)),
+        )
+
+    return lane()
+
+
+BENCHES: dict[str, Callable[[], Awaitable[None]]] = {
+    "cycle": cycle,
+    "dispatch": dispatch,
+    "replay": replay,
+    "restart": restart,
+}
+
+
+async def main(names: Sequence[str]) -> None:
+    for name in names or tuple(BENCHES):
+        await BENCHES[name]()
+
+
+if __name__ == "__main__":
+    import logging
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    asyncio.run(main(sys.argv[1:]))

@@ -24,7 +24,7 @@ setup: ## make .venv with exactly what requirements.lock names
 	@$(READY)
 
 lock: setup ## renew requirements.lock after a change of pyproject.toml
-	@.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+	@.venv/bin/uv pip compile --universal --generate-hashes --all-extras pyproject.toml -o requirements.lock >/dev/null
 
 fmt: setup ## format and fix
 	@.venv/bin/ruff check --fix --quiet . || true

@@ -152,9 +152,12 @@ class Runtime:
                 core.site_id, [EventKind.SESSION_STARTED, EventKind.SESSION_ENDED], began, view.started_at
             ),
         )
-        status = self._board.site(core.site_id).status
-        waiting = status.buffer.samples if status is not None and status.buffer is not None else 0
-        if missing == 0 and waiting <= BUFFER_EMPTY_SAMPLES:
+        board = self._board.site(core.site_id)
+        buffer = board.status.buffer if board.status is not None else None
+        waiting = buffer.samples if buffer is not None else 0
+        # Only what the middleware said since then tells whether its buffer is empty.
+        heard = board.heard_at is not None and board.heard_at >= view.started_at
+        if heard and missing == 0 and waiting <= BUFFER_EMPTY_SAMPLES:
             running.history_complete(
                 now, f"{running.view.replayed_samples} samples replayed, none outstanding; means are recomputed"
             )

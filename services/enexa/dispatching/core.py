@@ -29,6 +29,8 @@ OUTAGE_AFTER_S = 20.0
 SILENCE_AFTER_S = 60.0
 """Telemetry that was missing for longer is reconciled as well."""
 STATE_EVERY_S = 5.0
+NOTHING_TO_SAY = frozenset({"operator", "not_ours"})
+"""Gates that leave the site to itself for good reason; a missing sample or plan is waited for instead."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -140,7 +142,7 @@ class SiteCore:
             site_id=self.site_id,
             cause=cause,
             outage_s=outage_s,
-            expected_soc_pct=expected_soc_pct(self.schedule, now) if self.schedule is not None else None,
+            expected_soc_pct=self._expected_soc_pct(now),
         )
         self._state_asked_s = float("-inf")
         return self.reconciliation
@@ -189,6 +191,13 @@ class SiteCore:
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
+    def _expected_soc_pct(self, now: Moment) -> float | None:
+        """What the plan expects now; in its first slot, and without a plan, what was seen last."""
+        planned = expected_soc_pct(self.schedule, now) if self.schedule is not None else None
+        if planned is not None:
+            return planned
+        return self.latest.battery.soc_pct if self.latest is not None else None
+
     def _slot(self, now: Moment) -> tuple[ScheduleSlot | None, datetime | None]:
         schedule = self.schedule
         if schedule is None or not schedule.valid_from <= now.at < schedule.valid_until:
@@ -228,7 +237,7 @@ class SiteCore:
             running.tick(now)
         if running.step is StepName.REPLAN:
             self._want_plan(running)
-        if running.step is StepName.REDISPATCH and intent.setpoint_kw is None:
+        if running.step is StepName.REDISPATCH and intent.gate in NOTHING_TO_SAY:
             running.nothing_to_dispatch(now, intent.detail)
         if running.step is not StepName.STATE_SYNC or not may_fetch or now.s - self._state_asked_s < STATE_EVERY_S:
             return False

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.enexa.planning.exclusivity import exclusive_pairs
 from services.enexa.planning.layout import EXPORT, IMPORT, OVER_IMPORT, PV, SUBSTEPS, UNSERVED, Layout
@@ -15,12 +16,32 @@ from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_
 from services.enexa.planning.recursion import backward
 from services.enexa.planning.schedule import Schedule, Slot
 from services.enexa.planning.solver import Solution, Solver
+from shared.errors import SolverFailed
 
 SEEN_KWH = 0.01
+FEW_SCENARIOS = 3
 
 
 def plan(problem: PlanProblem, solver: Solver, step_back: Backward = backward) -> Plan:
-    """The best schedule for a problem; never infeasible, raises SolverFailed only where HiGHS fails or runs late."""
+    """The best schedule for a problem; never infeasible.
+
+    Where the time limit passes first, a few scenarios must do; SolverFailed only where even those find no plan.
+    """
+    try:
+        return _plan(problem, solver, step_back)
+    except SolverFailed:
+        if len(problem.scenarios) <= FEW_SCENARIOS:
+            raise
+        return _plan(with_few_scenarios(problem), solver, step_back)
+
+
+def with_few_scenarios(problem: PlanProblem) -> PlanProblem:
+    """The problem with its first scenarios only, of equal weight."""
+    few = problem.scenarios[:FEW_SCENARIOS]
+    return replace(problem, scenarios=tuple(replace(each, weight=1 / FEW_SCENARIOS) for each in few))
+
+
+def _plan(problem: PlanProblem, solver: Solver, step_back: Backward) -> Plan:
     program = build(problem)
     pairs = exclusive_pairs(problem, program.layout)
     solution = solver.solve(program, pairs)

@@ -38,7 +38,7 @@ class Solver:
             return self._solve_mixed(program, pairs)
         live = self._live.pop(program.layout, None)
         if live is None:
-            live = _LiveModel(program, self._new_highs())
+            live = _LiveModel(program, self._new_highs(), self._time_limit_s)
         else:
             live.change(program)
         solution = live.run()
@@ -76,8 +76,9 @@ class Solver:
 class _LiveModel:
     """One HiGHS model and the program it holds."""
 
-    def __init__(self, program: Program, highs: "highspy.Highs") -> None:
+    def __init__(self, program: Program, highs: "highspy.Highs", time_limit_s: float) -> None:
         self._highs = highs
+        self._time_limit_s = time_limit_s
         self._program = program
         pass_program(highs, program)
 
@@ -100,6 +101,9 @@ class _LiveModel:
         self._program = program
 
     def run(self) -> Solution:
+        # HiGHS counts its limit over all runs of a model: without this a kept model would one day only time out.
+        limit_s = self._highs.getRunTime() + self._time_limit_s
+        require(self._highs.setOptionValue("time_limit", limit_s), "HiGHS refused its time limit")
         return run_highs(self._highs)
 
 

@@ -8,32 +8,37 @@ from itertools import pairwise
 
 import pytest
 
+from services.enexa.planning.exclusivity import Pair
+from services.enexa.planning.planner import plan
 from services.enexa.planning.problem import BatteryString, Car, ImportCap, Plant
+from services.enexa.planning.program import Program, build
 from services.enexa.planning.schedule import Reason
+from services.enexa.planning.solver import Solution, Solver
 from services.enexa.planning.tuning import Tuning
 from services.enexa.planning.worker import make_plan
 from shared.contract.schedule import Zone
-from shared.errors import InputsStale, OutOfBounds
+from shared.errors import InputsStale, OutOfBounds, SolverFailed
+from tests.unit.enexa.planning.problems import random_problem
 from tests.unit.enexa.planning.requests import NOW, reference_request
 
 
 def test_a_plan_covers_its_horizon_in_contiguous_quarter_hours() -> None:
-    plan = make_plan(reference_request())
-    starts = [slot.start for slot in plan.schedule.slots]
+    made = make_plan(reference_request())
+    starts = [slot.start for slot in made.schedule.slots]
 
     assert starts[0] <= NOW < starts[1]
     assert {after - start for start, after in pairwise(starts)} == {timedelta(minutes=15)}
-    assert plan.schedule.valid_until >= NOW + timedelta(hours=24)
-    assert plan.schedule.version == 3
-    assert plan.schedule.slot_at(NOW) == plan.schedule.slots[0]
-    assert plan.schedule.slot_at(plan.schedule.valid_until) is None
+    assert made.schedule.valid_until >= NOW + timedelta(hours=24)
+    assert made.schedule.version == 3
+    assert made.schedule.slot_at(NOW) == made.schedule.slots[0]
+    assert made.schedule.slot_at(made.schedule.valid_until) is None
 
 
 def test_every_slot_stays_inside_the_plant() -> None:
     request = reference_request()
-    plan = make_plan(request)
+    made = make_plan(request)
 
-    for slot in plan.schedule.slots:
+    for slot in made.schedule.slots:
         assert -220.0 <= slot.setpoint_kw <= 220.0
         assert 10.0 - 1e-6 <= slot.soc_target_pct <= 90.0 + 1e-6
         assert 10.0 <= slot.reserve_pct <= 90.0
@@ -58,12 +63,12 @@ def test_the_battery_charges_where_power_is_cheap_and_serves_where_it_is_dear() 
 
 
 def test_each_slot_explains_itself() -> None:
-    plan = make_plan(reference_request())
+    made = make_plan(reference_request())
 
-    assert len(plan.explanations) == len(plan.schedule.slots)
-    assert all("ct/kWh" in sentence for sentence in plan.explanations)
-    assert any("(estimated)" in sentence for sentence in plan.explanations)
-    assert {slot.reason for slot in plan.schedule.slots} >= {Reason.CHEAP_SLOT, Reason.EXPENSIVE_SLOT}
+    assert len(made.explanations) == len(made.schedule.slots)
+    assert all("ct/kWh" in sentence for sentence in made.explanations)
+    assert any("(estimated)" in sentence for sentence in made.explanations)
+    assert {slot.reason for slot in made.schedule.slots} >= {Reason.CHEAP_SLOT, Reason.EXPENSIVE_SLOT}
 
 
 def test_equal_requests_give_equal_plans_in_whatever_process() -> None:
@@ -94,8 +99,8 @@ def test_the_worker_loads_neither_cvxpy_nor_numba() -> None:
 
 def test_the_grid_operators_cap_holds_in_its_hours() -> None:
     cap = ImportCap(start=NOW + timedelta(hours=2), until=NOW + timedelta(hours=4), import_kw=4.2)
-    plan = make_plan(reference_request(caps=(cap,)))
-    capped = [slot for slot in plan.schedule.slots if cap.start <= slot.start < NOW + timedelta(hours=4)]
+    made = make_plan(reference_request(caps=(cap,)))
+    capped = [slot for slot in made.schedule.slots if cap.start <= slot.start < NOW + timedelta(hours=4)]
 
     assert capped
     assert all(slot.import_kw <= 4.2 + 1e-6 for slot in capped)
@@ -104,34 +109,33 @@ def test_the_grid_operators_cap_holds_in_its_hours() -> None:
 
 def test_a_cap_below_own_consumption_is_a_breach_and_not_a_failure() -> None:
     cap = ImportCap(start=NOW, until=None, import_kw=0.0)
-    plan = make_plan(reference_request(caps=(cap,)))
+    made = make_plan(reference_request(caps=(cap,)))
 
-    assert "grid_limit" in {breach.limit for breach in plan.breaches}
+    assert "grid_limit" in {breach.limit for breach in made.breaches}
 
 
 def test_a_battery_below_its_floor_is_a_breach_and_not_a_failure() -> None:
-    plan = make_plan(reference_request(soc_pct=(3.0, 4.0)))
+    made = make_plan(reference_request(soc_pct=(3.0, 4.0)))
 
-    assert "soc_floor" in {breach.limit for breach in plan.breaches}
-    assert plan.schedule.slots[0].setpoint_kw < 0
+    assert "soc_floor" in {breach.limit for breach in made.breaches}
+    assert made.schedule.slots[0].setpoint_kw < 0
 
 
 def test_a_site_without_battery_gets_a_plan_that_does_nothing() -> None:
-    plan = make_plan(reference_request(plant=Plant(strings=()), soc_pct=()))
+    made = make_plan(reference_request(plant=Plant(strings=()), soc_pct=()))
 
-    assert {slot.setpoint_kw for slot in plan.schedule.slots} == {0.0}
+    assert {slot.setpoint_kw for slot in made.schedule.slots} == {0.0}
 
 
 def test_a_horizon_of_one_slot_is_a_plan_of_one_slot() -> None:
-    plan = make_plan(reference_request(tuning=Tuning(horizon_h=0.1, scenario_count=1)))
+    made = make_plan(reference_request(tuning=Tuning(horizon_h=0.1, scenario_count=1)))
 
-    assert len(plan.schedule.slots) == 1
+    assert len(made.schedule.slots) == 1
 
 
 def test_prices_of_three_thousand_and_below_minus_five_hundred_are_planned() -> None:
     from services.enexa.planning.planner import plan  # noqa: PLC0415  as above
     from services.enexa.planning.solver import Solver  # noqa: PLC0415  as above
-    from tests.unit.enexa.planning.problems import random_problem  # noqa: PLC0415  beside its only use
 
     wild = tuple(3000.0 if slot % 2 else -1500.0 for slot in range(24))
     made = plan(random_problem(3, prices=wild), Solver())
@@ -178,3 +182,22 @@ def test_a_peak_already_paid_is_free_to_use() -> None:
 
     assert max(slot.import_gate_kw for slot in fresh.schedule.slots) < 80.0
     assert min(slot.import_gate_kw for slot in paid.schedule.slots) >= 80.0
+
+
+def test_where_time_runs_out_a_few_scenarios_must_do() -> None:
+    class Hurried(Solver):
+        def solve(self, program: Program, pairs: tuple[Pair, ...] = ()) -> Solution:
+            if program.layout.scenarios > 3:
+                raise SolverFailed("HiGHS found no plan", status="Time limit reached")
+            return super().solve(program, pairs)
+
+    made = plan(random_problem(1, scenarios=8), Hurried())
+
+    assert made.scenario_count == 3
+    assert len(made.schedule.slots) == 24
+
+
+def test_a_kept_model_has_its_whole_time_for_every_run() -> None:
+    kept = Solver(time_limit_s=1.0)
+    for seed in range(60):
+        kept.solve(build(random_problem(seed, slots=60, scenarios=4)))

@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 CANDIDATES = ("python3.11", "python3.12", "python3.13", "python3.14", "python3", "python")
 ONLY_FOR_DEVELOPERS = ("dev",)
+# What the servers import. Compiled here, in parallel, a first start takes half the time.
+IMPORTED_AT_START = (
+    "aiohttp", "alembic", "anyio", "apsw", "click", "cryptography", "highspy", "httptools", "idna", "jinja2",
+    "litestar", "mako", "markdown_it", "msgspec", "multidict", "multipart", "numpy", "pygments", "pymodbus", "rich", "sqlalchemy",
+    "structlog", "trustme", "uvicorn", "yarl",
+)  # fmt: skip
 
 
 class CannotBootstrap(Exception):
@@ -84,6 +90,7 @@ class Environment:
             else:
                 say("bootstrap: uv cannot be had here, so pip does it; that takes about half a minute longer")
                 self._install_with_pip(listed)
+        self._compile()
         self._stamp.write_text(json.dumps({"digest": digest(), "packages": self._count_packages()}), encoding="utf-8")
         say(f"bootstrap: the environment is ready ({time.monotonic() - begun_s:.0f} s)")
 
@@ -124,6 +131,13 @@ class Environment:
         must([*pip, "--require-hashes", "-r", listed])
         if not self._image:
             must([*pip, "--no-build-isolation", "-e", ROOT])
+
+    def _compile(self) -> None:
+        """Byte code for what every start imports; a start works without it, only more slowly."""
+        packages = [
+            each for name in IMPORTED_AT_START for each in self._venv.glob(f"lib/python3.*/site-packages/{name}")
+        ]
+        run([self._python, "-m", "compileall", "-q", "-j", "0", *packages])
 
 
 class Lock:

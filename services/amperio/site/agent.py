@@ -133,6 +133,13 @@ class SiteAgent:
             raise NotNow("the command is for another site")
         return self.ledger.open(now, command)
 
+    def start_over(self, now: Moment) -> None:
+        """Begin in safe mode again, with everything that was kept: nobody knows what a bug left half done."""
+        self.autonomy = Autonomy(now, silent_after_s=self._fallback_after_s())
+        self.watchdog.forget_beat()
+        self._cycle = None
+        self.desk.fresh_plan = False
+
     def event(self, now: Moment, kind: EventKind, text: str, severity: Severity = Severity.INFO) -> Event:
         """An event that the shell saw: the link, the store."""
         return self._edges.event(now, kind, text, severity)

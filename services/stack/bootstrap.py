@@ -29,8 +29,8 @@ ONLY_FOR_DEVELOPERS = ("dev",)
 # What the servers import. Compiled here, in parallel, a first start takes half the time.
 IMPORTED_AT_START = (
     "aiohttp", "alembic", "anyio", "apsw", "click", "cryptography", "highspy", "httptools", "idna", "jinja2",
-    "litestar", "mako", "markdown_it", "msgspec", "multidict", "multipart", "numpy", "pygments", "pymodbus", "rich", "sqlalchemy",
-    "structlog", "trustme", "uvicorn", "yarl",
+    "litestar", "mako", "markdown_it", "msgspec", "multidict", "multipart", "numpy", "pygments", "pymodbus", "rich",
+    "sqlalchemy", "structlog", "trustme", "uvicorn", "yarl",
 )  # fmt: skip
 
 

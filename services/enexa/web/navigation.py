@@ -41,7 +41,7 @@ NAVIGATION: tuple[Group, ...] = (
             _page("plan", "Plan", "Prices, setpoints, reserve, reasons", f"{SITE}/plan"),
             _page("alerts", "Alerts", "Open and past", "/alerts"),
             _page("audit", "Audit", "Every API call, tamper-evident", "/audit", operator_only=True),
-            _later("impact", "Impact Dashboard", "Savings & value demonstration", "settlement and bounds per day"),
+            _page("impact", "Impact Dashboard", "Savings & value demonstration", f"{SITE}/impact"),
             _page("what_if", "What-If Scenarios", "Scenario analysis & comparison", "/what-if"),
         ),
     ),

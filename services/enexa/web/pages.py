@@ -9,6 +9,7 @@ from services.enexa.web.configuration import configuration
 from services.enexa.web.deps import Deps
 from services.enexa.web.entrance import entrance
 from services.enexa.web.errors import error_handlers
+from services.enexa.web.impact import impact_pages
 from services.enexa.web.monitoring import monitoring
 from services.enexa.web.plan_page import plan_page
 from services.enexa.web.shell import Shell
@@ -32,6 +33,7 @@ def handlers(deps: Deps, *, compute: Compute = in_a_process) -> list[ControllerR
                 *solution(shell),
                 *configuration(shell),
                 *simulation(shell, compute),
+                *impact_pages(shell),
             ],
             exception_handlers=error_handlers(shell),
             request_max_body_size=FORM_MAX_BYTES,

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.enexa.insight.comparison import Comparison, Knobs
+from services.enexa.market.prices import daily_series
 from services.enexa.registry.configs import etag, next_version
 from services.enexa.seeds import plant_seed
 from services.enexa.state import Board, PlanMade
@@ -61,6 +62,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
         await plant_seed(store, "chargepost", NOW)
         site = board.site(SITE)
         site.config = await store.master.current_config(SITE)
+        site.prices = daily_series(tuple(float(quarter) for quarter in range(96)), NOW.date(), 2)
         await _fill(store, board)
         replans: list[tuple[str, str]] = []
         deps = Deps(

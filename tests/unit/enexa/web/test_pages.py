@@ -310,3 +310,15 @@ async def test_the_gates_page_lists_every_gate(client: AsyncClient) -> None:
 
     for gate in ("blind", "ev_assist", "discharge", "wait"):
         assert f"<td>{gate}</td>" in page.text
+
+
+async def test_the_impact_page_and_its_csv_agree_to_the_cent(client: AsyncClient) -> None:
+    await log_in(client)
+    page = await client.get(f"/sites/{SITE}/impact", headers=HTML)
+    lines = list(csv.DictReader(StringIO((await client.get(f"/sites/{SITE}/impact.csv")).text)))
+    shown = re.search(r'id="net-saving">([^ ]+) ', page.text)
+
+    assert len(lines) == 1
+    assert shown
+    assert float(shown.group(1).replace("−", "-")) == sum(int(line["net_saving_cents"]) for line in lines) / 100
+    assert "Nothing was measured" in (await client.get(f"/sites/{SITE}/impact?day=2026-06-01", headers=HTML)).text

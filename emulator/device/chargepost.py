@@ -22,13 +22,14 @@ from emulator.physics.grid_meter import GridMeter
 from emulator.physics.nameplate import StationProfile
 from emulator.physics.vehicle import Vehicle
 from shared.chargepost.layout import Value
-from shared.chargepost.states import Errors, GridMode, OperationMode, Warnings
+from shared.chargepost.states import ContactorState, Errors, GridMode, OperationMode, Warnings
 from shared.moment import Moment
 from shared.scenario.days import second_of_day
 from shared.scenario.schema import Car, DailyProfile
 
 ENVIRONMENT_EVERY = 60
 IDLE_BEFORE_SLEEP_S = 60.0
+PRECHARGE_S = 1.0
 SAFE_STATE = ("estop", "crash_sensor")
 
 
@@ -94,6 +95,7 @@ class ChargePost:
         self.bank = Bank(measures_of(self), defaults, has_pv=profile.pv is not None, check=self._consistent)
         self.silent_until_s = 0.0
         self.started_s = now.s
+        self._ready_s = now.s + profile.startup_s
         self._demand = Demand()
         self._zone = zone or ZoneInfo("Europe/Berlin")
         self._hvac_kw = 0.0
@@ -127,8 +129,15 @@ class ChargePost:
 
     @property
     def standing(self) -> bool:
-        """Whether the contactors are open: a reboot, an emergency stop or no grid."""
-        return self.silent or self._safe_state or self._blackout
+        """Whether no power may flow: a reboot, contactors still closing, an emergency stop or no grid."""
+        return self.now.s < self._ready_s or self._safe_state or self._blackout
+
+    def contactor(self, closes_after_s: float) -> ContactorState:
+        """A contactor's state: they close one after the other while the station starts, after a precharge of 1 s."""
+        on_for_s = self.now.s - self.started_s
+        if self.silent or self._safe_state or self._blackout or on_for_s < closes_after_s - PRECHARGE_S:
+            return ContactorState.OPEN
+        return ContactorState.CLOSED if on_for_s >= closes_after_s else ContactorState.UNDEFINED
 
     def outlet_max_kw(self, index: int) -> float:
         """What the hardware could deliver at this outlet now: grid and batteries less own consumption and losses."""
@@ -178,6 +187,7 @@ class ChargePost:
         """Connections drop, registers return to power-on values, counters stay; the profile says for how long."""
         self.silent_until_s = self.now.s + self.profile.reboot_s
         self.started_s = self.silent_until_s
+        self._ready_s = self.started_s + self.profile.startup_s
         self._power_on()
         self.truth.note(self.now.at, "station", "rebooted")
 
@@ -223,7 +233,7 @@ class ChargePost:
             self._feel_faults()
         if self.watchdog.expired(s):
             self._trip()
-        if s < self.silent_until_s or self._safe_state or self._blackout:
+        if s < self._ready_s or self._safe_state or self._blackout:
             self._stand_still(s)
         else:
             self._run(s)

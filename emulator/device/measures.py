@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Values = tuple[Value, ...]
 BULK_PCT = 80.0
+BATTERY_CLOSES_AFTER_S, GRID_CLOSES_AFTER_S = 1.0, 2.0
 
 
 def measures_of(post: "ChargePost") -> dict[str, Callable[[], Values]]:
@@ -105,7 +106,7 @@ def _charger(post: "ChargePost", index: int) -> Values:
         ContactorState.CLOSED if outlet.coupled else ContactorState.OPEN,
         min(grid.unit_kva, post.connection_kw),
         min(grid.unit_kva, grid.export_limit_kw),
-        ContactorState.OPEN if post.standing else ContactorState.CLOSED,
+        post.contactor(GRID_CLOSES_AFTER_S),
     )
 
 
@@ -120,5 +121,5 @@ def _battery(post: "ChargePost", index: int) -> Values:
         string.discharge_max_kw,
         max(0.0, string.energy_kwh - string.capacity_kwh * string.plate.floor_pct / 100.0),
         max(0.0, string.capacity_kwh * string.plate.ceiling_pct / 100.0 - string.energy_kwh),
-        ContactorState.OPEN if post.standing or string.offline else ContactorState.CLOSED,
+        ContactorState.OPEN if string.offline else post.contactor(BATTERY_CLOSES_AFTER_S),
     )

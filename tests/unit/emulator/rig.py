@@ -31,9 +31,11 @@ class Rig:
         *,
         soc_pct: float | None = None,
         at: datetime = NOON,
+        startup_s: float = 0.0,
         **more: Any,
     ) -> None:
-        self.profile = load_station(profile) if isinstance(profile, str) else profile
+        profile = load_station(profile) if isinstance(profile, str) else profile
+        self.profile = msgspec.structs.replace(profile, startup_s=startup_s)
         scenario = msgspec.structs.replace(scenario, soc_start_pct=scenario.soc_start_pct or soc_pct)
         self.now: Moment = moment_at(at)
         self.station = Station(self.profile, scenario, self.now, **more)

@@ -247,11 +247,32 @@ def test_the_operation_state_tells_who_charges(left: bool, right: bool, state: O
     assert rig.read(STATUS).operation_state is state
 
 
-def test_the_station_starts_up_before_it_is_ready() -> None:
-    rig = Rig().run(1)
+def test_contactors_close_in_order_before_power_flows() -> None:
+    rig = Rig(startup_s=3.0)
+    seen = []
+    for _ in range(4):
+        rig.run(1)
+        contactors = rig.read(BATTERY_1).battery_contactor, rig.read(CHARGER_1).grid_contactor
+        seen.append((rig.read(STATUS).operation_state, *contactors, (rig.read(GRID).grid_kw or 0.0) > 1.0))
+
+    undefined, closed = ContactorState.UNDEFINED, ContactorState.CLOSED
+    assert seen == [
+        (OperationState.STARTUP, closed, undefined, False),
+        (OperationState.STARTUP, closed, closed, False),
+        (OperationState.READY, closed, closed, True),
+        (OperationState.READY, closed, closed, True),
+    ]
+
+
+def test_a_rebooted_station_closes_its_contactors_anew() -> None:
+    rig = Rig(startup_s=3.0).run(10)
+    rig.post.begin_fault("reboot")
+    rig.run(61)
     assert rig.read(STATUS).operation_state is OperationState.STARTUP
+    assert rig.read(BATTERY_1).battery_kw == 0.0
 
     assert rig.run(3).read(STATUS).operation_state is OperationState.READY
+    assert (rig.read(BATTERY_1).battery_kw or 0.0) < 0.0
 
 
 def test_an_idle_station_sleeps_only_when_it_may() -> None:

@@ -45,6 +45,14 @@ class PriceSource:
         start = now - timedelta(days=HISTORY_DAYS)
         return self._around(now).window(start, now + timedelta(days=AHEAD_DAYS)).published(now)
 
+    def between(self, start: datetime, until: datetime) -> PriceSeries:
+        """The prices of a period that is over, or of its part that has been published."""
+        if self._series is not None:
+            return self._series.window(start - timedelta(hours=1), until)
+        assert self._daily is not None
+        first = local_day(start)
+        return daily_series(self._daily, first, (local_day(until) - first).days + 1)
+
     def known_until(self, now: datetime) -> datetime:
         """When the published prices end; it moves once a day, at the time of publication."""
         series = self._series

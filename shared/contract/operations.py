@@ -359,7 +359,6 @@ GET_IMPACT = _enexa(
     READERS,
     query=PeriodQuery,
     reply=Impact,
-    served=False,
 )
 REPLAN = _enexa(
     "replan", "POST", "/v1/sites/{site_id}/replan", "Ask for a new plan now.", OPERATOR, reply=ReplanReply, status=202

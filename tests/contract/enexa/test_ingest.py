@@ -126,3 +126,33 @@ async def test_a_wrong_media_type_is_415_and_a_wrong_method_405(stage: Stage) ->
 
     assert (plain.status, put.status) == (415, 405)
     assert put.headers["content-type"] == "application/problem+json"
+
+
+async def test_impact_settles_what_was_measured_and_says_how_much_that_was(stage: Stage) -> None:
+    start = PAGE_TIME.replace(hour=9, minute=0, second=0)
+    samples = [
+        body(
+            stream_epoch="e1",
+            sequence=number + 1,
+            timestamp=(start + timedelta(seconds=6 * number)).isoformat(),
+            grid={"import_kw": 30.0, "export_kw": 0.0},
+            battery={"power_kw": -29.5, "soc_pct": 60},
+            aux_kw=0.5,
+        )
+        for number in range(300)
+    ]
+    async with http(stage) as link:
+        await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": samples})
+        path = "/v1/sites/SITE001/impact?from=2024-01-15T09:00:00Z&to=2024-01-15T10:00:00Z"
+        got = await link.send("GET", path, as_="viewer")
+        backwards = await link.send("GET", path.replace("from=2024-01-15T09", "from=2024-01-15T11"), as_="viewer")
+
+    assert got.status == 200, got.body
+    found = got.json
+    assert found["coverage_pct"] == 50.0
+    assert found["energy"]["import_kwh"] == pytest.approx(15.0)
+    assert found["energy"]["charged_kwh"] == pytest.approx(14.75)
+    assert found["flat_tariff_cost_eur"] == pytest.approx(15.0 * 0.25)
+    assert found["cost_eur"] > 0.0
+    assert found.get("reactive_cost_eur") is None
+    assert backwards.status == 422

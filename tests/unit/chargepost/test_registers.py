@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.chargepost.layout import F32, TEXT, U16, Field, Kind, Span, Table, WordOrder
@@ -111,6 +111,7 @@ def raw_numbers(field: Field) -> st.SearchStrategy[float]:
 
 
 @pytest.mark.parametrize("field", NUMBERS, ids=lambda f: f"{f.span}.{f.name}")
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_every_register_survives_the_wire_over_its_whole_range(field: Field, data: st.DataObject) -> None:
     raw = data.draw(raw_numbers(field))
@@ -132,6 +133,7 @@ def test_every_register_survives_the_wire_over_its_whole_range(field: Field, dat
 
 
 @pytest.mark.parametrize("field", [f for f in NUMBERS if f.choices is None], ids=lambda f: f"{f.span}.{f.name}")
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_lies_outside_the_range_is_refused_and_never_wrapped(field: Field, data: st.DataObject) -> None:
     kind, reg = field.reg.kind, field.reg
@@ -165,6 +167,7 @@ def test_not_a_number_never_reaches_the_wire(field: Field, bad: float) -> None:
 
 
 @pytest.mark.parametrize("span", SPANS, ids=lambda span: span.name)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_span_decodes_as_its_registers_do_one_by_one(span: Span[Any], data: st.DataObject) -> None:
     words = data.draw(st.lists(st.integers(0, 0xFFFF), min_size=span.count, max_size=span.count))

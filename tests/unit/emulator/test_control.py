@@ -1,7 +1,7 @@
 """Who gives and who yields: the rules of automatic and manual mode, as rows and as laws."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.device.control import Demand, Flows, automatic, ev_loss_kw, manual
@@ -180,6 +180,7 @@ def demands(draw: st.DrawFn) -> Demand:
 
 
 @pytest.mark.parametrize("mode", ["automatic", "manual"])
+@settings(max_examples=200, deadline=None)
 @given(asked=demands())
 def test_whatever_is_asked_the_books_close_and_the_limits_hold(mode: str, asked: Demand) -> None:
     flows = settled(mode, asked)
@@ -198,6 +199,7 @@ def test_whatever_is_asked_the_books_close_and_the_limits_hold(mode: str, asked:
     assert -asked.charge_2_kw - 1e-9 <= flows.battery_2_kw <= asked.discharge_2_kw + 1e-9
 
 
+@settings(max_examples=200, deadline=None)
 @given(asked=demands())
 def test_no_car_yields_while_import_or_battery_are_left(asked: Demand) -> None:
     asked.coupled = True

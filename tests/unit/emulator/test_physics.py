@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.physics.battery_string import BatteryString
@@ -69,6 +69,7 @@ def test_limits_follow_charge_and_temperature(
     assert string.discharge_max_kw == pytest.approx(discharge_kw, abs=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
 @given(soc_pct=st.floats(0.0, 100.0), power_kw=st.floats(-110.0, 110.0))
 def test_a_round_trip_always_costs(soc_pct: float, power_kw: float) -> None:
     string = BatteryString(PLATE, soc_pct=soc_pct, ambient_c=20.0)

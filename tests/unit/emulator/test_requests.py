@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.chargepost.layout import Block, Span, Table
@@ -97,6 +97,7 @@ def test_unit_two_answers_where_there_is_pv() -> None:
 
 
 @pytest.mark.parametrize("block", [b for b in READ_BLOCKS if b.unit_id == 1], ids=lambda b: str(b.address))
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_read_inside_a_block_succeeds_and_equals_the_whole(block: Block, data: st.DataObject) -> None:
     rig = RUNNING
@@ -113,6 +114,7 @@ def test_any_read_inside_a_block_succeeds_and_equals_the_whole(block: Block, dat
 RUNNING = Rig().run(3)
 
 
+@settings(max_examples=60, deadline=None)
 @given(address=st.integers(0, 65_535), count=st.integers(1, 125), function=st.sampled_from([3, 4]))
 def test_a_read_that_leaves_its_block_is_refused(address: int, count: int, function: int) -> None:
     inside = any(b.unit_id == 1 and b.table is Table(function) and b.holds(address, count) for b in READ_BLOCKS)
@@ -167,6 +169,7 @@ def test_the_name_of_the_controller_is_kept() -> None:
 
 
 @pytest.mark.parametrize("span", [MANAGEMENT, CONFIG, CONTROL_1], ids=lambda span: span.name)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: Span[Any], data: st.DataObject) -> None:
     fields = [f for f in span.fields.values() if f.reg.writable and f.words == 1]
@@ -187,6 +190,7 @@ def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: 
         assert rig.words(3, field.address, 1) == (word,)
 
 
+@settings(max_examples=60, deadline=None)
 @given(pdu=st.binary(min_size=0, max_size=253), unit=st.integers(0, 255))
 def test_no_request_whatever_makes_the_station_stumble(pdu: bytes, unit: int) -> None:
     reply = RUNNING.ask(pdu, unit=unit)

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import BadInput
@@ -114,6 +114,7 @@ def test_a_profile_with_a_word_for_a_number_names_the_line(tmp_path: Path) -> No
         load_profile(path)
 
 
+@settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.floats(-500, 500), min_size=1, max_size=96), second=st.floats(0, 86_399))
 def test_a_profile_never_leaves_its_values(values: list[float], second: float) -> None:
     for linear in (False, True):
@@ -211,6 +212,7 @@ def test_sessions_whose_dates_the_clock_shows_stay_where_they_are() -> None:
     assert moved_to_clock(file, datetime(2022, 6, 1, tzinfo=UTC), BERLIN) == file
 
 
+@settings(max_examples=60, deadline=None)
 @given(days=st.integers(-4000, 4000), length=st.integers(0, 400))
 def test_wherever_the_clock_stands_it_stands_inside_the_moved_file(days: int, length: int) -> None:
     first = datetime(2022, 4, 12, 12, 0, tzinfo=UTC)

@@ -142,7 +142,7 @@ def _differences(path: str, before: Any, after: Any) -> list[Change]:
             for name in sorted({*before, *after})
             for change in _differences(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))
         ]
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+    if isinstance(before, tuple) and isinstance(after, tuple) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True))
         return [change for index, (old, new) in pairs for change in _differences(f"{path}[{index}]", old, new)]
     return [] if before == after else [Change(field=path, before=before, after=after)]

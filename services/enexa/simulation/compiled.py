@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from services.enexa.planning import recursion
+from services.enexa.planning import exact, recursion
 from services.enexa.simulation import plant
 from shared.energy import reactive
 
@@ -15,6 +15,7 @@ HELPERS: tuple[Callable[..., Any], ...] = (
     recursion.add_piece,
     recursion.substep_pieces,
     recursion.convolve_into,
+    exact.merge_and_cut,
     reactive.derated_kw,
     reactive.reactive_kw,
     plant.levels_kw,
@@ -31,6 +32,12 @@ def fast_backward() -> Callable[..., None]:
 def fast_run_steps() -> Callable[..., None]:
     """`plant.run_steps`, compiled."""
     return _compile(plant.run_steps)
+
+
+@lru_cache(maxsize=1)
+def fast_value_after_first() -> Callable[..., None]:
+    """`exact.value_after_first`, compiled."""
+    return _compile(exact.value_after_first)
 
 
 def _compile(function: Callable[..., None]) -> Callable[..., None]:

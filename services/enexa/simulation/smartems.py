@@ -95,7 +95,10 @@ class SmartEms:
         self.plans_count = 0
 
     def complete(self) -> Run:
-        """Run the whole stretch; plan at each slot and whenever a car comes or goes."""
+        """Run the whole stretch; plan at each slot and whenever a car comes or goes, where there is what to plan."""
+        if not self._given.plant.strings:
+            self.run.go(0, self._given.steps, LEVELS, self._levels)
+            return self.run
         events = {
             step for step in (*self.run.given.car_first, *self.run.given.car_last) if 0 < step < self._given.steps
         }

@@ -96,3 +96,15 @@ def test_an_empty_day_costs_only_its_own_consumption() -> None:
     assert figures.ev_kwh == 0.0
     assert figures.sessions_count == 0
     assert figures.import_kwh >= figures.own_kwh
+
+
+def test_a_site_without_battery_is_simulated_under_both_controllers() -> None:
+    bare = Plant(strings=())
+    series = daily_series(PROFILE, START.date() - timedelta(days=20), 23)
+    given_day = day(2, bare, cars=5)
+
+    reactive = run_reactive(given_day)
+    smart = SmartEms(given_day, series, History(), Knows.FORECAST).complete()
+
+    assert np.array_equal(reactive.record[IMPORT], smart.record[IMPORT])
+    assert reactive.record[DISCHARGE].max() == 0.0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import uvloop
 
 from services.amperio.enexa_client import EnexaClient
 from services.amperio.forwarder import Forwarder
@@ -219,4 +220,4 @@ if __name__ == "__main__":
     import logging
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    asyncio.run(main(sys.argv[1:]))
+    uvloop.run(main(sys.argv[1:]))

@@ -39,7 +39,7 @@ def image_with(span: AnySpan, field: Field, raw: bytes) -> SiteImage:
 
 
 def value(image: SiteImage, span: AnySpan, field: Field) -> Any:
-    places = [image.grid, image.status, image.warnings, image.errors, image.management, image.config]
+    places: list[Any] = [image.grid, image.status, image.warnings, image.errors, image.management, image.config]
     places += [*image.chargers, *image.batteries, *image.controls]
     held = next(place for place in places if place is not None and type(place) is span.of)
     return getattr(held, field.name)

@@ -24,6 +24,7 @@ from shared.backoff import Backoff
 from shared.clock import real_now_s
 from shared.contract.dispatch import CommandBase
 from shared.contract.events import EventKind, Severity
+from shared.contract.reads import CommandRecord
 from shared.energy.slots import MARKET_ZONE
 from shared.errors import BadInput, OutOfBounds, PeerBusy, PeerDown, PlanUnavailable, Refused, SiteError, StoreFailed
 from shared.moment import Moment
@@ -35,6 +36,7 @@ SILENT_AFTER_S = 15.0
 HOUSEKEEPING_EVERY_S = 3600.0
 HISTORY_EVERY_S = 5.0
 BUFFER_EMPTY_SAMPLES = 5
+STORE_RETRY_S = 5.0
 INBOX_EVERY_REAL_S = 2.0
 PLAN_DUTY_RATIO = 0.3
 """The planner's process works at most this share of the time, however fast the clock runs."""
@@ -59,6 +61,7 @@ class Runtime:
         self._jitter = random.Random()  # noqa: S311 -- spreads retries, guards nothing
         self._watch_backoff = Backoff()
         self._history_due_s = float("-inf")
+        self._unsaved: dict[str, CommandRecord] = {}
         self._alarms: dict[str, Alarm] = {}
         self._prices_known_until: dict[str, datetime] = {}
 
@@ -101,13 +104,27 @@ class Runtime:
                 detail=step.intent.detail,
             )
         )
-        await self._keep(core, step)
+        try:
+            await self._keep(core, step)
+        except StoreFailed as error:
+            self._hold_back(core, step, error)
+            return
         if step.replan is not None:
             self._want_plan(core, step.replan, now)
         if free:
             work = self._exchange(core, step)
             if work is not None:
                 self._exchanges[core.site_id] = asyncio.create_task(work)
+
+    def _hold_back(self, core: SiteCore, step: Step, error: StoreFailed) -> None:
+        """Nothing leaves that could not be written down first; what changed is written with what changes next."""
+        log.warning("commands_held_back", site_id=core.site_id, error=str(error))
+        self._unsaved.update({record.command_id: record for record in step.changed})
+        now, orders = self._clock.now(), step.orders
+        if orders.send is not None and orders.send.command_id is not None:
+            core.on_busy(now, orders.send.command_id, "our own store failed", retry_after_s=STORE_RETRY_S)
+        if orders.ask is not None:
+            core.on_ask_failed(now, orders.ask, retry_after_s=STORE_RETRY_S)
 
     async def _keep(self, core: SiteCore, step: Step) -> None:
         """What changed is durable before anything leaves; a failing store holds commands back."""
@@ -127,8 +144,10 @@ class Runtime:
                     reason=record.reason,
                     note=record.history[-1].note,
                 )
-        if step.changed:
-            await self._platform.store.journal.save_commands(step.changed)
+        unsaved = {**self._unsaved, **{record.command_id: record for record in step.changed}}
+        if unsaved:
+            await self._platform.store.journal.save_commands(list(unsaved.values()))
+            self._unsaved.clear()
         if step.reconciliation_changed and core.reconciliation is not None:
             view = core.reconciliation.view
             board.reconciled(view)

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from services.enexa.store.journal import Journal
 from shared.contract.dispatch import CommandStatus, SetBatteryPower
 from shared.contract.operations import (
     GET_LATEST,
@@ -17,6 +18,7 @@ from shared.contract.operations import (
     POST_TELEMETRY,
 )
 from shared.contract.reads import Alert, CommandRecord
+from shared.errors import StoreFailed
 from tests.integration.enexa.stage import Stage, enexa, eventually, middleware
 
 PLACE = {"site_id": "SITE001"}
@@ -86,3 +88,31 @@ async def _verified_setpoint(stage: Stage) -> bool:
 async def _alerts(stage: Stage, *, open_: bool) -> list[Alert]:
     page = (await stage.caller("viewer").call(LIST_ALERTS)).message
     return [each for each in page.alerts if each.code == "middleware_silent" and (each.cleared_at is None) is open_]
+
+
+async def test_while_the_store_fails_no_command_leaves_and_afterwards_the_log_is_whole(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = True
+    save = Journal.save_commands
+
+    async def failing(journal: Journal, records: Sequence[CommandRecord]) -> None:
+        if broken:
+            raise StoreFailed("the disk is full")
+        await save(journal, records)
+
+    monkeypatch.setattr(Journal, "save_commands", failing)
+    async with middleware(stage) as peer, pushing(stage):
+        await eventually(lambda: _planned(stage), within_s=60)
+        assert peer.commands == []
+        broken = False
+        await eventually(lambda: _verified_setpoint(stage), within_s=60)
+
+    found = await commands(stage)
+    assert {each.command_id for each in peer.commands} <= {each.command_id for each in found}
+
+
+async def _planned(stage: Stage) -> bool:
+    """Enough has happened for commands to be due."""
+    latest = (await stage.caller("viewer").call(GET_LATEST, path=PLACE)).message
+    return bool(latest.sample.sequence >= 15)

@@ -15,6 +15,7 @@ EMPTY = Plant(strings=())
 PLAIN = Plant(strings=(PLAIN_STRING, PLAIN_STRING))
 
 
+@pytest.mark.timeout(120)  # the first import of cvxpy on a busy machine
 @pytest.mark.parametrize(
     ("seed", "plant", "scenarios", "peak_eur_per_kw", "pv_kw"),
     [

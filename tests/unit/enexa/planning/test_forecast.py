@@ -87,6 +87,7 @@ def test_prices_beyond_the_published_come_from_similar_days() -> None:
     assert prices == pytest.approx(profile)
 
 
+@pytest.mark.timeout(120)  # the first import of pvlib on a busy machine
 def test_the_sun_shines_by_day_only() -> None:
     starts = slots_of_day(date(2024, 6, 21))
     kw = clear_sky_pv_kw(PvArray(peak_kw=50.0, recent_ratio=1.0), starts, 900)

@@ -8,6 +8,7 @@ from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
 from services.enexa.planning.problem import SessionRecord
 from services.enexa.simulation.compare import compare
+from services.enexa.simulation.compiled import fast_backward, fast_run_steps
 from services.enexa.simulation.days import scenario_day, scenario_prices
 from services.enexa.simulation.evaluation import DayResult, observed_runs, summarise
 from services.enexa.simulation.scenarios import OLD_PLANT
@@ -23,7 +24,7 @@ def test_on_the_reference_day_knowing_all_is_as_good_as_the_bound() -> None:
     prices = scenario_prices(scenario)
     given = scenario_day(scenario, plant=OLD_PLANT, tariff=Tariff(), prices=prices)
 
-    found = compare(given, prices, knows=Knows.ALL)
+    found = compare(given, prices, knows=Knows.ALL, recursion=fast_backward(), step_function=fast_run_steps())
 
     assert found.uplift_captured_ratio is not None
     assert found.uplift_captured_ratio > 0.98
@@ -36,7 +37,7 @@ def test_with_negative_prices_and_unknown_cars_three_quarters_are_captured() -> 
     quarters = tuple(price for price in MAY_FIRST for _ in range(4))
     series = daily_series(quarters, date(2024, 5, 25), 24)
 
-    found = compare(reference_day(MAY_FIRST), series)
+    found = compare(reference_day(MAY_FIRST), series, recursion=fast_backward(), step_function=fast_run_steps())
 
     assert found.uplift_captured_ratio is not None
     assert found.uplift_captured_ratio >= 0.75

@@ -79,6 +79,7 @@ def test_smartems_keeps_the_same_limits(knows: Knows, plant: Plant, pv_kw: float
     check(SmartEms(day(3, plant, cars=4, pv_kw=pv_kw), series, History(), knows).complete())
 
 
+@pytest.mark.timeout(120)  # compiles on a busy machine
 def test_the_compiled_plant_is_the_same_plant() -> None:
     from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  numba loads slowly
 

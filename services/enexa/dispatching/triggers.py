@@ -45,6 +45,9 @@ class Triggers:
         self._slot_of_plan: float | None = None
         self._plugged: int | None = None
         self._clearance_kw: float | None = None
+        self._ev_kw = 0.0
+        self._ev_known_kw = 0.0
+        """What the cars drew when the latest plan was asked for: it is in that plan, whatever the slot's mean says."""
         self._off_since_s: dict[Trigger, float] = {}
 
     def ask(self, trigger: Trigger) -> None:
@@ -63,7 +66,9 @@ class Triggers:
             return
         slot = schedule.slots[index]
         ev_kw = math.fsum(each.power_kw for each in sample.chargers if each.power_kw is not None)
-        off_demand = abs(ev_kw - slot.ev_kw) >= max(config.planner.demand_replan_kw, 0.1) and ev_kw > 0.0
+        self._ev_kw = ev_kw
+        off_kw = min(abs(ev_kw - slot.ev_kw), abs(ev_kw - self._ev_known_kw))
+        off_demand = off_kw >= max(config.planner.demand_replan_kw, 0.1) and ev_kw > 0.0
         self._watch(now, Trigger.DEMAND_OFF_PLAN, off=off_demand)
         expected_pct = expected_soc_pct(schedule, now)
         soc_pct = sample.battery.soc_pct
@@ -85,6 +90,7 @@ class Triggers:
         self._asked = None
         self._planned_s = now.s
         self._slot_of_plan = slot_start(now.at).timestamp()
+        self._ev_known_kw = self._ev_kw
         self._off_since_s.clear()
 
     def _spaced(self, now: Moment) -> bool:

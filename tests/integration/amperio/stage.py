@@ -32,7 +32,7 @@ CLIENTS = (
     ("viewer", "viewer", ()),
     ("other", "platform", ("SITE002",)),
 )
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 
 def free_port() -> int:
@@ -100,11 +100,11 @@ class Stage:
             await self._ready(lanes)
             yield self
         finally:
+            for caller in self._callers.values():
+                await caller.close()
             stop.set()
             await served
             stepping.cancel()
-            for caller in self._callers.values():
-                await caller.close()
             await self._modbus.stop()
 
     async def _ready(self, lanes: Lanes) -> None:
@@ -144,7 +144,7 @@ async def eventually_async(look: Any, *, within_s: float = DEADLINE_S) -> Any:
 
 @contextlib.asynccontextmanager
 async def playing(
-    directory: Path, *, enexa_url: str = "http://127.0.0.1:9", speed: float = 20.0, clock: SystemClock | None = None
+    directory: Path, *, enexa_url: str = "http://127.0.0.1:9", speed: float = 2.0, clock: SystemClock | None = None
 ) -> AsyncIterator[Stage]:
     stage = Stage(directory, enexa_url=enexa_url, clock=clock or SystemClock(speed=speed, origin_sim=START))
     async with stage.playing():

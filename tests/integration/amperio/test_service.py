@@ -31,6 +31,8 @@ from shared.contract.telemetry import Mode
 from shared.errors import BadInput, Forbidden, IdempotencyMismatch, Locked, NotFound, StaleCommand, Unreachable
 from tests.integration.amperio.stage import SITE, Stage, eventually, playing
 
+pytestmark = pytest.mark.timeout(90)  # real sockets, a real disk, and a machine that may be busy
+
 
 def limit(stage: Stage, import_kw: float, **more: Any) -> SetGridLimit:
     return SetGridLimit(site_id=SITE, timestamp=stage.clock.now().at, params=ImportKw(import_kw=import_kw), **more)
@@ -107,7 +109,7 @@ async def test_limits_and_commands_survive_a_restart(tmp_path: Path) -> None:
 
 async def test_a_locked_site_answers_409_and_no_link_503(tmp_path: Path) -> None:
     async with playing(tmp_path) as stage:
-        stage.station.post.begin_fault("telemetry_gap")
+        stage.station.post.begin_fault("half_open")
         await eventually(lambda: not stage.lane.agent.link_up)
         with pytest.raises(Unreachable):
             await stage.call("enexa", DISPATCH, limit(stage, 10.0))
@@ -213,12 +215,12 @@ async def test_whoever_may_not_see_a_site_finds_none(tmp_path: Path) -> None:
 
 async def test_telemetry_is_kept_once_a_second_while_nobody_takes_it(tmp_path: Path) -> None:
     async with playing(tmp_path) as stage:
-        await eventually(lambda: stage.lane.outbox.pending_count >= 10)
+        await eventually(lambda: stage.lane.outbox.pending_count >= 3)
         clock = stage.clock
 
     async with playing(tmp_path, clock=clock) as stage:
-        assert stage.lane.outbox.pending_count >= 10
-        await eventually(lambda: stage.lane.outbox.rows >= 12)
+        assert stage.lane.outbox.pending_count >= 3
+        await eventually(lambda: stage.lane.outbox.rows >= 5)
 
 
 async def test_a_second_instance_on_the_same_data_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import msgspec
-
 from shared.contract.dispatch import GridOperatorLimit
 from shared.contract.operations import AMPERIO_SITES, DELETE_GRID_LIMIT, PUT_GRID_LIMIT, SITE_STATE
 from shared.contract.reads import MiddlewareSite, MiddlewareSites, SiteState
@@ -62,8 +60,6 @@ def routes(sites: Sites) -> list[Route]:
     @serves(DELETE_GRID_LIMIT)
     async def delete_grid_limit(call: Call[Any]) -> Answer:
         await sites.of(call.path["site_id"]).set_operator_limit(None)
-        return Answer(status=204)
+        return Answer()
 
-    # Litestar registers no handler with a body under 204; the answer itself sets the 204.
-    withdraw = Route(msgspec.structs.replace(DELETE_GRID_LIMIT, status=200), delete_grid_limit.handler)
-    return [list_sites, state, put_grid_limit, withdraw]
+    return [list_sites, state, put_grid_limit, delete_grid_limit]

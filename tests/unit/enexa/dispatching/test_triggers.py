@@ -25,7 +25,7 @@ class Watched:
 
     def feed(self, seconds: int, ev_kw: float, soc_pct: float = 60.0) -> list[Trigger]:
         """What was asked for in that time; each plan is made at once."""
-        asked = []
+        asked: list[Trigger] = []
         for _ in range(seconds):
             self.now = self.now.later(1.0)
             self.triggers.saw(self.now, seen(self.now, ev_kw, soc_pct), CONFIG, self.plan)

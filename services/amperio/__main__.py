@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from services.amperio.locks import LOCKS, Locks
-from services.amperio.settings import Settings, read_settings
+from services.amperio.settings import Settings, settings_from
 from shared.errors import SiteError, UnknownSite
 from shared.logs import set_up_logs
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 when the command did what it says; 2 with one sentence on stderr for unusable input."""
     told = _parser().parse_args(arguments)
     try:
-        return int(told.command(read_settings(os.environ), told))
+        return int(told.command(settings_from(os.environ), told))
     except SiteError as error:
         print(f"amperio: {error}", file=sys.stderr)
         return 2

@@ -1,34 +1,22 @@
 """AMPERIO_* environment -> Settings, read once in `__main__`; an unknown variable is a mistake and is named."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from shared.clock import SystemClock
 from shared.errors import BadInput
-from shared.logs import LogFormat
+from shared.settings import Port, ProcessSettings, networks, read_secret, read_settings
 
 PREFIX = "AMPERIO_"
-Port = Annotated[int, Meta(ge=0, le=65_535)]
-Instant = Annotated[datetime, Meta(tz=True)]
 SITE = re.compile(r"^([A-Za-z0-9_-]{1,64})=([A-Za-z0-9_.:\[\]-]+):(\d{1,5})$")
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(ProcessSettings, frozen=True, kw_only=True):
     """What belongs to the process; what belongs to a site is its configuration, which Enexa owns."""
 
-    speed: Annotated[float, Meta(gt=0.0, le=3600.0)] = 1.0
-    origin_real: Instant | None = None
-    origin_sim: Instant | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: LogFormat = "auto"
-    host: str = "127.0.0.1"
     data_dir: Path = Path(".stack/data/amperio")
 
     tls_port: Port = 8444
@@ -48,9 +36,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allowlist: str = ""
     """Comma-separated networks that may call at all; empty = everybody."""
 
-    def clock(self) -> SystemClock:
-        return SystemClock(speed=self.speed, origin_real=self.origin_real, origin_sim=self.origin_sim)
-
     def stations(self) -> tuple[tuple[str, str, int], ...]:
         """Site, host and port of each station; BadInput where an entry is none or a site stands twice."""
         found: list[tuple[str, str, int]] = []
@@ -66,49 +51,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return tuple(found)
 
     def networks(self) -> tuple[str, ...]:
-        """The allowlist; BadInput where an entry is no network."""
-        entries = tuple(each.strip() for each in self.allowlist.split(",") if each.strip())
-        for each in entries:
-            try:
-                ipaddress.ip_network(each, strict=False)
-            except ValueError as error:
-                raise BadInput(f"AMPERIO_ALLOWLIST: {each!r} is no network such as 10.0.0.0/8") from error
-        return entries
+        return networks(self.allowlist, "AMPERIO_ALLOWLIST")
 
     def secret(self) -> str:
-        """The client secret at Enexa; BadInput where its file cannot be read or is empty."""
-        if self.secret_file is None:
-            raise BadInput("AMPERIO_SECRET_FILE is missing: the file with the client secret at Enexa")
-        try:
-            secret = self.secret_file.read_text().strip()
-        except OSError as error:
-            raise BadInput(f"cannot read the secret file {self.secret_file}: {error.strerror}") from error
-        if not secret:
-            raise BadInput(f"the secret file {self.secret_file} is empty; `make up` writes one")
-        return secret
+        """The client secret at Enexa."""
+        return read_secret(self.secret_file, "AMPERIO_SECRET_FILE")
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings:
+def settings_from(environment: Mapping[str, str]) -> Settings:
     """The settings of an environment; BadInput names the variable that is wrong."""
-    given = {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(PREFIX) and value != ""
-    }
-    known = set(Settings.__struct_fields__)
-    unknown = sorted(PREFIX + name.upper() for name in given if name not in known)
-    if unknown:
-        known_names = ", ".join(sorted(PREFIX + name.upper() for name in known))
-        raise BadInput(f"unknown setting {', '.join(unknown)}; known are {known_names}")
-    try:
-        return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        sentence, _, where = str(error).partition(" - at `$.")
-        name = PREFIX + where.rstrip("`").upper() if where else "a setting"
-        raise BadInput(f"{name} is wrong: {sentence}") from error
-
-
-def _path(kind: type, value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError
+    return read_settings(environment, PREFIX, Settings)

@@ -26,7 +26,7 @@ from services.enexa.platform import Platform
 from services.enexa.pricing import PriceSource
 from services.enexa.runtime import Runtime
 from services.enexa.seeds import load_seed, plant_seed
-from services.enexa.settings import Settings, read_secret
+from services.enexa.settings import Settings
 from services.enexa.store.database import normalised_url, sqlite_url
 from services.enexa.store.store import Store
 from services.enexa.tokens import PlatformTokens
@@ -42,6 +42,7 @@ from shared.rest.call import Caller
 from shared.rest.gate import Gate, Route, token_route
 from shared.rest.limits import Limits
 from shared.rest.serve import application
+from shared.settings import read_secret
 
 
 def build(settings: Settings, clock: Clock) -> ASGIApp:

@@ -14,7 +14,7 @@ from services.enexa import cli
 from services.enexa.app import build, database_url
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
-from services.enexa.settings import read_settings
+from services.enexa.settings import settings_from
 from services.enexa.store.store import Store
 from shared.errors import SiteError
 from shared.logs import set_up_logs
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    settings = read_settings(os.environ)
+    settings = settings_from(os.environ)
     set_up_logs("enexa", level=settings.log_level, form=settings.log_format)
     app = build(settings, settings.clock())
     listeners = [Listener(settings.host, settings.port)]
@@ -99,20 +99,20 @@ def _verify(_: argparse.Namespace) -> int:
 
 
 def _add_site(given: argparse.Namespace) -> int:
-    settings = read_settings(os.environ)
+    settings = settings_from(os.environ)
     path = Inbox(settings.data_dir).put_site(given.site_id, given.station)
     print(f"{given.site_id} will be there within seconds, or at the next start ({path})")
     return 0
 
 
 def _enrol(given: argparse.Namespace) -> int:
-    settings = read_settings(os.environ)
+    settings = settings_from(os.environ)
     print(Inbox(settings.data_dir).invite(given.site_id, settings.clock().now().at))
     return 0
 
 
 def _add_firmware(given: argparse.Namespace) -> int:
-    shelf = FirmwareShelf(read_settings(os.environ).data_dir / "firmware")
+    shelf = FirmwareShelf(settings_from(os.environ).data_dir / "firmware")
     release = shelf.add(Path(given.file), given.device_type, given.version)
     print(f"{release.device_type} {release.version}: {release.size_bytes} bytes, sha256 {release.sha256}")
     return 0
@@ -120,7 +120,7 @@ def _add_firmware(given: argparse.Namespace) -> int:
 
 def _with_store(work: Callable[[Store], Awaitable[int]]) -> int:
     async def run_it() -> int:
-        store = Store(database_url(read_settings(os.environ)))
+        store = Store(database_url(settings_from(os.environ)))
         await store.open()
         try:
             return await work(store)

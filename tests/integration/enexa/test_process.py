@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from services.enexa.app import build
-from services.enexa.settings import read_settings
+from services.enexa.settings import settings_from
 from shared.contract.operations import ENEXA_HEALTH, GET_SERIES, POST_TELEMETRY
 from shared.errors import BadInput
 from shared.rest.server import Listener, serve
@@ -84,7 +84,7 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, more: dict[str, 
     stage = Stage(tmp_path)
 
     with pytest.raises(BadInput, match=re.escape(named)):
-        build(read_settings(environment(stage, **more)), stage.clock)
+        build(settings_from(environment(stage, **more)), stage.clock)
 
 
 def test_prices_that_do_not_cover_the_start_are_refused_with_what_they_cover(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_prices_that_do_not_cover_the_start_are_refused_with_what_they_cover(tmp
     stage = Stage(tmp_path)
 
     with pytest.raises(BadInput, match=r"prices\.csv.*2023-05-01"):
-        build(read_settings(environment(stage, ENEXA_PRICES=str(prices))), stage.clock)
+        build(settings_from(environment(stage, ENEXA_PRICES=str(prices))), stage.clock)
 
 
 async def test_a_busy_port_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ check: setup ## format, lint, types, imports, tidy, unit, contract: before every
 	@$(PYTEST) -q -n 2 tests/tidy tests/unit tests/contract
 
 test: setup ## all suites: tidy, unit, contract, integration, simulation, browser, live, compose
-	@$(PYTEST) -n 2 --dist loadgroup -m "not soak and not live and not browser and not compose"
-	@$(PYTEST) -n 2 --dist loadgroup -m "(live or browser or compose) and not soak"
+	@$(PYTEST) -n 2 -m "not soak and not live and not browser and not compose"
+	@$(PYTEST) -n 2 --dist loadfile -m "(live or browser or compose) and not soak"
 
 sim: setup ## both twins and the device in one process: SCENARIO=reference_day SEED=1
 	@$(PYTHON) -m tests.simulation $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(SEED),--seed '$(SEED)')

@@ -8,7 +8,7 @@ from services.enexa.web.navigation import NAVIGATION, existing, missing
 from tests.browser.conftest import LogIn
 from tests.live.stack import Stack
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240), pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 SERIOUS = {"serious", "critical"}
 LOOKS = [(1280, "light"), (390, "dark"), (1920, "dark"), (390, "light")]

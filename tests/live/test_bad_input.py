@@ -8,7 +8,7 @@ import pytest
 
 from tests.live.stack import Stack, free_ports
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(90), pytest.mark.xdist_group("live_input")]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
 
 GAP = """timestamp_utc,interval_s,price_eur_per_mwh
 2024-04-30T22:00:00Z,3600,66.81

@@ -14,7 +14,7 @@ from services.stack.containers import project
 from services.stack.places import ROOT
 from tests.live.stack import PROGRAMS, Stack, free_ports
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900), pytest.mark.xdist_group("compose")]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 START_WITHIN_S = 600
 REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()"

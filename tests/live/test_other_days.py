@@ -12,7 +12,7 @@ from shared.contract.reads import Series
 from shared.contract.schedule import Zone
 from tests.live.stack import Stack, running_stack
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300), pytest.mark.xdist_group("live_days")]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = date(2024, 5, 1)

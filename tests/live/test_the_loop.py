@@ -13,7 +13,7 @@ from shared.contract.dispatch import CommandStatus
 from shared.contract.reads import Series
 from tests.live.stack import PROGRAMS, SITE, Stack, running_stack
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300), pytest.mark.xdist_group("live_loop")]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 SECOND = timedelta(seconds=1)
 

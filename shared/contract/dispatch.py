@@ -138,9 +138,6 @@ DispatchCommand = Union[  # noqa: UP007 -- a tagged union is read by msgspec at 
     Test,
 ]
 
-ENERGY_COMMANDS = (SetBatteryPower, SetGridRequest, ApplySchedule, Stop)
-"""They supersede each other; limits and modes stay until replaced."""
-
 
 def command_name(command: CommandBase) -> str:
     """The word on the wire, for instance `set_battery_power`."""

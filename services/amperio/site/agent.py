@@ -34,7 +34,7 @@ from shared.contract.dispatch import ApplySchedule, DispatchCommand, SetChargerL
 from shared.contract.events import Event, EventKind, Severity
 from shared.contract.schedule import ScheduleSlot
 from shared.contract.telemetry import Mode, Telemetry
-from shared.errors import LinkDown, Locked, NotNow
+from shared.errors import LinkDown, Locked, NotNow, ReadbackMismatch
 from shared.moment import Moment
 
 SAMPLE_TOLERANCE_RATIO = 0.3
@@ -387,7 +387,7 @@ class SiteAgent:
             self.desk.apply(now, pending, None, None, detail="stored; no slot of it is in force now")
             return
         if self._left_to_write(cycle, after, pending.group):
-            pending.last_code = "readback_mismatch"
+            pending.last_code = ReadbackMismatch.code
             pending.since_s = now.s if pending.since_s is None else pending.since_s
             return
         self.desk.apply(now, pending, cycle.setpoint, _applied_kw(command, cycle))
@@ -440,7 +440,7 @@ class SiteAgent:
                         "write_failed",
                         level="warning",
                         registers=",".join(outcome.write.names),
-                        code=outcome.error_code or "readback_mismatch",
+                        code=outcome.error_code or ReadbackMismatch.code,
                     )
                 )
 

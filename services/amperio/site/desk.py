@@ -23,6 +23,7 @@ from shared.contract.dispatch import (
 )
 from shared.contract.schedule import SiteSchedule
 from shared.contract.telemetry import LimitedBy
+from shared.errors import ReadbackMismatch
 from shared.moment import Moment
 
 APPLY_WITHIN_S = 15.0
@@ -188,7 +189,7 @@ class Desk:
         if pending.since_s is None:
             pending.since_s = now.s
         pending.attempts += 1
-        pending.last_code = wrong.error_code or "readback_mismatch"
+        pending.last_code = wrong.error_code or ReadbackMismatch.code
         if pending.attempts >= ATTEMPTS_MAX and wrong.words is not None:
             self._fail(now, pending)
         return False
@@ -209,7 +210,7 @@ class Desk:
             pending,
             CommandStatus.FAILED,
             code=pending.last_code,
-            detail="the registers do not hold it" if pending.last_code == "readback_mismatch" else None,
+            detail="the registers do not hold it" if pending.last_code == ReadbackMismatch.code else None,
         )
 
     def _undo(self, pending: Pending) -> None:

@@ -102,7 +102,7 @@ def test_a_lost_session_asks_for_the_password_in_place(stack: Stack, log_in: Log
     page.wait_for_selector("#chart .main-svg")
     page.evaluate("window.neverReloaded = true")
     page.context.clear_cookies()
-    # Whatever the page asks next opens the dialog, which then keeps a pointer from this button: the call comes from here.
+    # Any request of the page opens the dialog, and that then keeps a pointer from the button: the script presses it.
     page.get_by_role("button", name="1 h").evaluate("button => button.click()")
     dialog = page.locator("#relogin")
 

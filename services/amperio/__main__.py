@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -27,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
     set_up_logs("amperio", level=settings.log_level, form=settings.log_format)
-    # Its warnings say once more, and on every attempt, what the link says once.
-    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
     import uvloop  # noqa: PLC0415 -- not there on every platform, and `lock` needs no loop
 
     uvloop.run(_run(settings)) if sys.platform != "win32" else asyncio.run(_run(settings))

@@ -169,7 +169,7 @@ async def test_w06_a_closed_connection_is_noticed_at_once_and_not_at_the_timeout
 
 
 async def test_a_hand_made_server_with_the_wrong_transaction_id_is_cut_off() -> None:
-    """The one that pymodbus lets through: transaction id 0."""
+    """The one that client libraries let through: transaction id 0."""
     hung_up = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

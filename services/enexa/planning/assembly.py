@@ -9,6 +9,7 @@ import numpy as np
 from services.enexa.market.tariffs import Tariff
 from services.enexa.planning.forecast import Floats, clear_sky_pv_kw, estimate_prices, learn_arrivals, sample_ev_kw
 from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Plant, Scenario
+from services.enexa.planning.program import Integers
 from services.enexa.planning.tuning import Tuning
 from shared.energy.slots import MARKET_ZONE, SLOT_S, local_day, slot_starts
 from shared.errors import InputsStale, OutOfBounds
@@ -122,12 +123,10 @@ def _reserve_need_kwh(
     share, high_kw, low_kw = shares
     taken = share * np.maximum(high_kw * loss - spare_kw, 0.0) * hours / string.discharge_efficiency_ratio
     given = (1 - share) * np.maximum(spare_kw - low_kw * loss, 0.0) * hours * string.charge_efficiency_ratio
-    need = np.zeros(shares.shape[1])
-    levels = []
+    need = np.zeros((len(caps_kw) + 1, shares.shape[1]))
     for slot in range(len(caps_kw) - 1, -1, -1):
-        need = np.maximum(need - given[:, slot], 0.0) + taken[:, slot]
-        levels.append(float(np.quantile(need, 1 - request.tuning.reserve_risk_ratio)))
-    return tuple(reversed(levels))
+        need[slot] = np.maximum(need[slot + 1] - given[:, slot], 0.0) + taken[:, slot]
+    return tuple(np.quantile(need[:-1], 1 - request.tuning.reserve_risk_ratio, axis=1).tolist())
 
 
 def _ev_minutes(request: PlanRequest, starts: tuple[datetime, ...], first_slot_s: float) -> Floats:
@@ -145,21 +144,22 @@ def _ev_minutes(request: PlanRequest, starts: tuple[datetime, ...], first_slot_s
 
 def substeps(ev_kw: Floats, first_slot_s: float, slots: int, limit_kw: tuple[float, ...]) -> Floats:
     """Each slot's minutes as two sub-steps: [high share, high kW, low kW] x sample x slot."""
-    result = np.zeros((3, ev_kw.shape[0], slots))
     first = round(first_slot_s / 60)
-    edges = [0, *(first + SLOT_S // 60 * index for index in range(slots))]
-    for slot in range(slots):
-        minutes = ev_kw[:, edges[slot] : edges[slot + 1]]
-        if minutes.shape[1] == 0:
-            continue
-        above = minutes > limit_kw[slot]
-        count = above.sum(axis=1)
-        high = np.where(above, minutes, 0.0).sum(axis=1)
-        low = minutes.sum(axis=1) - high
-        result[0, :, slot] = count / minutes.shape[1]
-        result[1, :, slot] = np.divide(high, count, out=np.zeros_like(high), where=count > 0)
-        rest = minutes.shape[1] - count
-        result[2, :, slot] = np.divide(low, rest, out=np.zeros_like(low), where=rest > 0)
+    lengths = np.full(slots, SLOT_S // 60)
+    lengths[0] = first
+    minutes = ev_kw[:, : lengths.sum()]
+    above = minutes > np.repeat(np.array(limit_kw), lengths)
+    result = np.zeros((3, ev_kw.shape[0], slots))
+    # A first slot of no whole minute has no minutes to sum; its demand is nothing.
+    whole = slice(0 if first else 1, None)
+    edges = (np.cumsum(lengths) - lengths)[whole]
+    count = np.add.reduceat(above, edges, axis=1, dtype=int)
+    high = np.add.reduceat(np.where(above, minutes, 0.0), edges, axis=1)
+    low = np.add.reduceat(np.where(above, 0.0, minutes), edges, axis=1)
+    rest = lengths[whole] - count
+    result[0, :, whole] = count / lengths[whole]
+    result[1, :, whole] = np.divide(high, count, out=np.zeros_like(high), where=count > 0)
+    result[2, :, whole] = np.divide(low, rest, out=np.zeros_like(low), where=rest > 0)
     return result
 
 
@@ -193,20 +193,32 @@ def _outcomes(shares: Floats) -> tuple[Outcome, ...]:
 def outcome_table(shares: Floats) -> Floats:
     """[probability, high share, high kW, low kW] x outcome x slot: nobody there, the rest by energy in equal groups."""
     _, samples, slots = shares.shape
+    share, high_kw, low_kw = shares
+    group = _energy_group(share * high_kw + (1 - share) * low_kw) + OUTCOMES * np.arange(slots)
+
+    def total(weights: Floats) -> Floats:
+        sums = np.bincount(group.ravel(), weights.ravel(), OUTCOMES * slots).astype(float)
+        return sums.reshape(slots, OUTCOMES).T
+
+    count, shares_sum = total(np.ones_like(share)), total(share)
+    rest_sum = total(1 - share)
     table = np.zeros((4, OUTCOMES, slots))
-    energy = shares[0] * shares[1] + (1 - shares[0]) * shares[2]
-    for slot in range(slots):
-        busy = np.flatnonzero(energy[:, slot] > 0)
-        table[0, 0, slot] = 1 - len(busy) / samples
-        busy = busy[np.argsort(energy[busy, slot])]
-        for index, group in enumerate(np.array_split(busy, OUTCOMES - 1), start=1):
-            if len(group):
-                table[:, index, slot] = _mean_of_group(shares[:, group, slot], len(group) / samples)
+    table[0] = count / samples
+    np.divide(shares_sum, count, out=table[1], where=count > 0)
+    np.divide(total(share * high_kw), shares_sum, out=table[2], where=shares_sum > 0)
+    np.divide(total((1 - share) * low_kw), rest_sum, out=table[3], where=rest_sum > 0)
     return table
 
 
-def _mean_of_group(group: Floats, probability: float) -> tuple[float, float, float, float]:
-    share = float(group[0].mean())
-    high = float((group[0] * group[1]).mean())
-    low = float(((1 - group[0]) * group[2]).mean())
-    return probability, share, high / share if share > 0 else 0.0, low / (1 - share) if share < 1 else 0.0
+def _energy_group(energy: Floats) -> Integers:
+    """The group of each sample and slot: 0 where nobody is there, else 1 to OUTCOMES - 1, of equal size, by energy."""
+    samples, slots = energy.shape
+    groups = OUTCOMES - 1
+    busy = (energy > 0).sum(axis=0)
+    rank = np.empty((samples, slots), dtype=int)
+    np.put_along_axis(rank, energy.argsort(axis=0, kind="stable"), np.arange(samples)[:, None], axis=0)
+    rank -= samples - busy
+    size, larger = np.divmod(busy, groups)
+    in_larger = rank // (size + 1)
+    in_others = larger + (rank - larger * (size + 1)) // np.maximum(size, 1)
+    return np.where(rank < 0, 0, 1 + np.where(rank < larger * (size + 1), in_larger, in_others))

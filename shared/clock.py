@@ -28,6 +28,7 @@ class SystemClock:
 
     `origin_real` and `origin_sim` (both UTC) are one pair for a whole stack: every program that gets the same
     pair agrees on the date, also one that is restarted later. At speed 1 without origins it is simply the wall clock.
+    At speed 1 the date follows the machine's: corrected by NTP or after a suspension it jumps, and durations do not.
     """
 
     def __init__(
@@ -38,11 +39,14 @@ class SystemClock:
         wall = datetime.now(UTC)
         real = origin_real or wall
         sim = origin_sim or real
+        self._shift = sim - real
         self._at_start = sim + timedelta(seconds=(wall - real).total_seconds() * speed)
         self._monotonic_start = time.monotonic()
 
     def now(self) -> Moment:
         s = (time.monotonic() - self._monotonic_start) * self.speed
+        if self.speed == 1.0:
+            return Moment(s, datetime.now(UTC) + self._shift)
         return Moment(s, self._at_start + timedelta(seconds=s))
 
     async def sleep(self, seconds: float) -> None:

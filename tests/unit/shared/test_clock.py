@@ -1,7 +1,9 @@
 """The clocks: scaled, shifted, manual."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import pytest
 
 from shared.clock import ManualClock, SystemClock
 from shared.moment import Moment, moment_at
@@ -27,6 +29,22 @@ def test_programs_with_one_pair_of_origins_agree_whenever_they_start() -> None:
 
 def test_without_origins_the_clock_is_the_wall() -> None:
     assert abs((SystemClock().now().at - datetime.now(UTC)).total_seconds()) < 1.0
+
+
+def test_a_corrected_wall_clock_moves_the_date_and_no_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SystemClock()
+    before = clock.now()
+
+    class AnHourLater(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "AnHourLater":
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 3600.0, tz)
+
+    monkeypatch.setattr("shared.clock.datetime", AnHourLater)
+    after = clock.now()
+
+    assert (after.at - before.at).total_seconds() == pytest.approx(3600.0, abs=60.0)
+    assert after.since(before) < 60.0
 
 
 async def test_advancing_a_manual_clock_wakes_sleepers_in_order() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print the reference from the tables: registers, operations, errors, settings and states.
+"""Print the reference from the tables: registers, operations (also as OpenAPI), errors, settings and states.
 
 `python docs/build.py` writes docs/reference; with `--check` it writes nothing and fails where a file is not fresh.
 """
@@ -7,6 +7,7 @@
 import ast
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -18,6 +19,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from shared.chargepost.registers import READ_BLOCKS, all_fields
+from shared.contract.openapi import document
 from shared.contract.operations import OPERATIONS, Host
 from shared.errors import SiteError
 
@@ -35,6 +37,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors(),
         "settings.md": settings(),
         "states.md": states(),
+        **{f"openapi_{host.value}.json": openapi(host) for host in Host},
     }
 
 
@@ -95,6 +98,11 @@ def operations() -> str:
             )
         text += f"## {host.value.capitalize()} hosts\n\n" + _table(heads, rows) + "\n"
     return text
+
+
+def openapi(host: Host) -> str:
+    """The OpenAPI document of one service, for other people's tools."""
+    return json.dumps(document(host), indent=1) + "\n"
 
 
 def errors() -> str:

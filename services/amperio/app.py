@@ -17,11 +17,11 @@ from services.amperio.settings import Settings
 from services.amperio.store import tables
 from services.amperio.store.database import Database
 from shared.clock import Clock
-from shared.contract.operations import AMPERIO_TOKEN
+from shared.contract.operations import AMPERIO_OPENAPI, AMPERIO_TOKEN
 from shared.errors import BadInput
 from shared.rest.audit import AuditLine
 from shared.rest.auth import TokenBook, load_credentials
-from shared.rest.gate import Gate, token_route
+from shared.rest.gate import Gate, openapi_route, token_route
 from shared.rest.limits import Limits
 from shared.rest.serve import application
 from shared.rest.server import Listener
@@ -83,6 +83,7 @@ class Amperio:
         doctor = Doctor(lanes, self.database, self.clock)
         routes = [
             token_route(AMPERIO_TOKEN, self.book),
+            openapi_route(AMPERIO_OPENAPI),
             *dispatch.routes(lanes),
             *sites.routes(lanes),
             *health.routes(doctor),

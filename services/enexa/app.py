@@ -35,11 +35,11 @@ from services.enexa.web.pages import handlers
 from services.enexa.web.session import Doorkeeper, load_key
 from shared.clock import Clock
 from shared.contract.config import ConfigDocument, SiteConfig
-from shared.contract.operations import AMPERIO_TOKEN, ENEXA_TOKEN
+from shared.contract.operations import AMPERIO_TOKEN, ENEXA_OPENAPI, ENEXA_TOKEN
 from shared.errors import BadInput
 from shared.rest.auth import Credential, TokenBook, load_credentials
 from shared.rest.call import Caller
-from shared.rest.gate import Gate, Route, token_route
+from shared.rest.gate import Gate, Route, openapi_route, token_route
 from shared.rest.limits import Limits
 from shared.rest.serve import application
 from shared.settings import read_secret
@@ -99,6 +99,7 @@ def routes(platform: Platform, book: TokenBook) -> list[Route]:
     """Every route that answers with a message."""
     return [
         token_route(ENEXA_TOKEN, book),
+        openapi_route(ENEXA_OPENAPI),
         *telemetry_api.routes(platform),
         *events.routes(platform),
         *status.routes(platform),

@@ -6,13 +6,14 @@ import msgspec
 
 from services.enexa.inbox import Inbox
 from services.enexa.platform import Platform
-from services.enexa.registry.assets import ControllerRecord, asset_view, with_state
+from services.enexa.registry.assets import ControllerRecord, asset_view, controller_view, with_state
 from services.enexa.registry.onboarding import Step, after
 from services.enexa.tokens import PlatformTokens
 from shared.contract.registry import (
     Activate,
     Activated,
     Bootstrap,
+    Controller,
     FirmwareStatus,
     OnboardingState,
     RegisterController,
@@ -33,8 +34,15 @@ class Onboarding:
         self._public_url = public_url.rstrip("/")
         self._bootstrapped: dict[str, Moment] = {}
 
+    def controller(self, controller_id: str) -> ControllerRecord:
+        return self._platform.controller(controller_id)
+
+    def view(self, record: ControllerRecord) -> Controller:
+        """A controller and its assets as the contract shows them."""
+        return controller_view(record, [each for each in self._platform.assets if each.site_id == record.site_id])
+
     def load(self) -> None:
-        """Let registered controllers log in after a restart."""
+        """Let registered controllers log in after a restart, and no suspended one."""
         for controller in self._platform.controllers.values():
             self._tokens.admit(controller)
 
@@ -80,6 +88,17 @@ class Onboarding:
             )
         await self._step(record, Step.ACTIVATE)
         return Activated(activated=True, activated_at=now.at)
+
+    async def suspend(self, controller_id: str) -> ControllerRecord:
+        """Shut a controller out; its key and its tokens are void before this returns."""
+        record = await self._step(self._platform.controller(controller_id), Step.SUSPEND)
+        self._tokens.admit(record)
+        return record
+
+    async def resume(self, controller_id: str) -> ControllerRecord:
+        record = await self._step(self._platform.controller(controller_id), Step.RESUME)
+        self._tokens.admit(record)
+        return record
 
     async def report_firmware(self, controller_id: str, report: FirmwareStatus) -> None:
         record = self._platform.controller(controller_id)

@@ -17,7 +17,7 @@ from services.enexa.dispatching.core import SiteCore
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.pricing import PriceSource
 from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
-from services.enexa.registry.configs import changes, next_version
+from services.enexa.registry.configs import changes, document_of, next_version
 from services.enexa.state import Board, PlanMade, PlanReport
 from services.enexa.store.journal import EventsKept
 from services.enexa.store.store import Store
@@ -163,13 +163,18 @@ class Platform:
         )
         return made
 
-    async def roll_back(self, site_id: str, version: int, *, author: str) -> SiteConfig:
-        """An old version in force again, under a new number."""
+    async def config_version(self, site_id: str, version: int) -> SiteConfig:
+        """One version, old or in force; NotFound where there is none of this number."""
+        self.site(site_id)
         found = await self.store.master.config_versions(site_id, limit=1, below_version=version + 1)
         if not found or found[0].version != version:
             raise NotFound("no such version", version=version)
-        current = self.config(site_id)
-        return await self.put_config(site_id, found[0], if_match=f'"{current.version}"', author=author)
+        return found[0]
+
+    async def roll_back(self, site_id: str, version: int, *, if_match: str | None, author: str) -> SiteConfig:
+        """An old version in force again, under a new number."""
+        old = await self.config_version(site_id, version)
+        return await self.put_config(site_id, document_of(old), if_match=if_match, author=author)
 
     async def ack_config(self, ack: ConfigAck) -> int | None:
         """The middleware's word on a version; answers the version that is applied as far as is known."""

@@ -15,7 +15,9 @@ class PlatformTokens(TokenBook):
     """A token book that also knows one-time enrolment tokens, and the keys that registration issued."""
 
     def __init__(self, credentials: Iterable[Credential], inbox: Inbox) -> None:
-        super().__init__(credentials)
+        listed = tuple(credentials)
+        super().__init__(listed)
+        self._listed = {each.client_id: each for each in listed}
         self._inbox = inbox
 
     def principal(self, bearer: str, now: Moment) -> Principal:
@@ -28,14 +30,17 @@ class PlatformTokens(TokenBook):
             return Principal(client_id="invited", scope=Scope.ENROLMENT, sites=frozenset({invitation.site_id}))
 
     def admit(self, controller: ControllerRecord) -> None:
-        """A controller with a key of its own may log in, unless it is suspended."""
-        if controller.key_sha256 is None or controller.state is OnboardingState.SUSPENDED:
-            return
-        self.add(
-            Credential(
-                client_id=controller.id,
-                secret_sha256=controller.key_sha256,
-                scope=Scope.MIDDLEWARE,
-                sites=(controller.site_id,),
+        """Let a controller log in with the key it has, or shut it out where it is suspended."""
+        if controller.state is OnboardingState.SUSPENDED:
+            self.revoke(controller.id)
+        elif controller.key_sha256 is not None:
+            self.add(
+                Credential(
+                    client_id=controller.id,
+                    secret_sha256=controller.key_sha256,
+                    scope=Scope.MIDDLEWARE,
+                    sites=(controller.site_id,),
+                )
             )
-        )
+        elif controller.id in self._listed:
+            self.add(self._listed[controller.id])

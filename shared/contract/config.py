@@ -151,6 +151,43 @@ class ConfigAckReply(Message, frozen=True, kw_only=True):
     applied_version: Version | None = None
 
 
+class ConfigAcks(Message, frozen=True, kw_only=True):
+    """What is wanted, what is applied as far as is known, and the newest word on each version, newest first."""
+
+    site_id: Id
+    wanted_version: Version
+    applied_version: Version | None
+    acks: tuple[ConfigAck, ...]
+
+
+class DiffQuery(Message, frozen=True, kw_only=True):
+    """Two versions of the same site; `to` is the one in force where it is left out, `from` the one before that."""
+
+    from_: Version | None = msgspec.field(name="from", default=None)
+    to: Version | None = None
+
+
+class ConfigChange(Message, frozen=True, kw_only=True):
+    """One field as a path such as `battery.soc_max_pct`; whole objects and lists are shown as JSON text."""
+
+    field: Text
+    before: str | int | float | bool | None
+    after: str | int | float | bool | None
+
+
+class ConfigDiff(Message, frozen=True, kw_only=True):
+    site_id: Id
+    from_version: Version
+    to_version: Version
+    changes: tuple[ConfigChange, ...]
+
+
+class RollBack(Message, frozen=True, kw_only=True):
+    """The old version that is to be in force again."""
+
+    version: Version
+
+
 class ControllerLimits(Message, frozen=True, kw_only=True):
     import_limit_kw: OneWayKw
     charge_max_kw: OneWayKw

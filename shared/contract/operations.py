@@ -8,10 +8,14 @@ from msgspec import Struct
 from shared.contract.config import (
     ConfigAck,
     ConfigAckReply,
+    ConfigAcks,
+    ConfigDiff,
     ConfigDocument,
     ConfigVersion,
     ConfigVersions,
     ControllerConfig,
+    DiffQuery,
+    RollBack,
     SiteConfig,
 )
 from shared.contract.dispatch import DispatchAck, DispatchCommand, DispatchRecord, GridOperatorLimit
@@ -81,6 +85,8 @@ ANY_READER = frozenset({Scope.MIDDLEWARE, Scope.VIEWER, Scope.OPERATOR})
 MIDDLEWARE = frozenset({Scope.MIDDLEWARE})
 OPERATOR = frozenset({Scope.OPERATOR})
 PUBLIC: frozenset[Scope] = frozenset()
+CONFLICT = frozenset({409})
+OPENAPI_TYPE = "application/vnd.oai.openapi+json"
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -101,6 +107,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     """Whether a caller may repeat it blindly after a lost reply."""
     served: bool = True
+    media: str = "application/json"
+    etag: bool = False
+    """Whether it answers with an ETag and understands If-None-Match."""
+    if_match: bool = False
+    """Whether it demands If-Match."""
+    refuses: frozenset[int] = frozenset()
+    """Statuses beyond those that follow from the operation's shape."""
 
 
 def _enexa(name: str, method: str, path: str, summary: str, scopes: frozenset[Scope], **rest: Any) -> Operation:
@@ -192,6 +205,7 @@ GET_CONFIG = _enexa(
     "The configuration in force; ETag is its version.",
     ANY_READER,
     reply=SiteConfig,
+    etag=True,
 )
 PUT_CONFIG = _enexa(
     "put_config",
@@ -201,6 +215,7 @@ PUT_CONFIG = _enexa(
     OPERATOR,
     request=ConfigDocument,
     reply=SiteConfig,
+    if_match=True,
 )
 GET_CONFIG_VERSIONS = _enexa(
     "get_config_versions",
@@ -211,6 +226,35 @@ GET_CONFIG_VERSIONS = _enexa(
     query=PageQuery,
     reply=ConfigVersions,
 )
+GET_CONFIG_DIFF = _enexa(
+    "get_config_diff",
+    "GET",
+    "/v1/config/{site_id}/diff",
+    "What changed between two versions, field by field.",
+    READERS,
+    query=DiffQuery,
+    reply=ConfigDiff,
+    refuses=frozenset({422}),
+)
+GET_CONFIG_ACKS = _enexa(
+    "get_config_acks",
+    "GET",
+    "/v1/config/{site_id}/acks",
+    "The wanted and the applied version, and the middleware's word on each with what it read back.",
+    READERS,
+    reply=ConfigAcks,
+)
+ROLL_BACK_CONFIG = _enexa(
+    "roll_back_config",
+    "POST",
+    "/v1/config/{site_id}/rollback",
+    "An old version in force again, under a new number.",
+    OPERATOR,
+    request=RollBack,
+    reply=SiteConfig,
+    status=201,
+    if_match=True,
+)
 ACK_CONFIG = _enexa(
     "ack_config",
     "POST",
@@ -220,6 +264,7 @@ ACK_CONFIG = _enexa(
     request=ConfigAck,
     reply=ConfigAckReply,
     idempotent=True,
+    refuses=CONFLICT,
 )
 LIST_SITES = _enexa(
     "list_sites", "GET", "/v1/sites", "Sites that this token may see.", ANY_READER, query=PageQuery, reply=SitePage
@@ -250,6 +295,7 @@ GET_CONTROLLER_CONFIG = _enexa(
     "A view of its sites' configuration.",
     ANY_READER,
     reply=ControllerConfig,
+    etag=True,
 )
 GET_CONTROLLER_CONFIG_VERSION = _enexa(
     "get_controller_config_version",
@@ -273,6 +319,7 @@ GET_FIRMWARE_FILE = _enexa(
     "/v1/firmware/files/{sha256}",
     "The file of a release, as bytes.",
     ANY_READER,
+    media="application/octet-stream",
 )
 POST_FIRMWARE_STATUS = _enexa(
     "post_firmware_status",
@@ -293,6 +340,7 @@ REGISTER_CONTROLLER = _enexa(
     request=RegisterController,
     reply=Registered,
     status=201,
+    refuses=CONFLICT,
 )
 BOOTSTRAP_CONTROLLER = _enexa(
     "bootstrap_controller",
@@ -301,6 +349,7 @@ BOOTSTRAP_CONTROLLER = _enexa(
     "Step 2: the first configuration and the assets.",
     MIDDLEWARE,
     reply=Bootstrap,
+    refuses=CONFLICT,
 )
 ACTIVATE_CONTROLLER = _enexa(
     "activate_controller",
@@ -310,6 +359,25 @@ ACTIVATE_CONTROLLER = _enexa(
     MIDDLEWARE,
     request=Activate,
     reply=Activated,
+    refuses=CONFLICT,
+)
+SUSPEND_CONTROLLER = _enexa(
+    "suspend_controller",
+    "POST",
+    "/v1/controllers/{id}/suspend",
+    "Shut a controller out: its key and its tokens are void at once.",
+    OPERATOR,
+    reply=Controller,
+    refuses=CONFLICT,
+)
+RESUME_CONTROLLER = _enexa(
+    "resume_controller",
+    "POST",
+    "/v1/controllers/{id}/resume",
+    "Let a suspended controller in again with the key it had; it bootstraps and activates anew.",
+    OPERATOR,
+    reply=Controller,
+    refuses=CONFLICT,
 )
 GET_SCHEDULE = _enexa(
     "get_schedule",
@@ -320,6 +388,15 @@ GET_SCHEDULE = _enexa(
     reply=SiteSchedule,
 )
 ENEXA_HEALTH = _enexa("enexa_health", "GET", "/v1/health", "Liveness and readiness.", PUBLIC, reply=Health)
+
+ENEXA_OPENAPI = _enexa(
+    "enexa_openapi",
+    "GET",
+    "/v1/openapi.json",
+    "This document.",
+    ANY_READER,
+    media=OPENAPI_TYPE,
+)
 
 # ---- What people and tools read from Enexa -------------------------------------------------------------------------
 GET_LATEST = _enexa(
@@ -338,6 +415,7 @@ GET_SERIES = _enexa(
     READERS,
     query=SeriesQuery,
     reply=Series,
+    refuses=frozenset({422}),
 )
 LIST_COMMANDS = _enexa(
     "list_commands",
@@ -359,6 +437,7 @@ GET_IMPACT = _enexa(
     READERS,
     query=PeriodQuery,
     reply=Impact,
+    refuses=frozenset({422}),
 )
 REPLAN = _enexa(
     "replan", "POST", "/v1/sites/{site_id}/replan", "Ask for a new plan now.", OPERATOR, reply=ReplanReply, status=202
@@ -370,7 +449,12 @@ LIST_AUDIT = _enexa(
     "list_audit", "GET", "/v1/audit", "The audit log, newest first.", OPERATOR, query=PageQuery, reply=AuditPage
 )
 STREAM = _enexa(
-    "stream", "GET", "/v1/sites/{site_id}/stream", "Server-sent events: samples, commands, plan, alerts.", READERS
+    "stream",
+    "GET",
+    "/v1/sites/{site_id}/stream",
+    "Server-sent events: samples, commands, plan, alerts.",
+    READERS,
+    media="text/event-stream",
 )
 
 # ---- Amperio hosts, Enexa calls ------------------------------------------------------------------------------------
@@ -399,6 +483,7 @@ DISPATCH = _amperio(
     budget=Budget.COMMAND,
     body_limit_bytes=256 * KIB,
     idempotent=True,
+    refuses=CONFLICT,
 )
 GET_DISPATCH = _amperio(
     "get_dispatch",
@@ -444,6 +529,14 @@ SITE_STATE = _amperio(
 )
 AMPERIO_HEALTH = _amperio(
     "amperio_health", "GET", "/v1/health", "Health of the middleware and of each site.", PUBLIC, reply=Health
+)
+AMPERIO_OPENAPI = _amperio(
+    "amperio_openapi",
+    "GET",
+    "/v1/openapi.json",
+    "This document.",
+    AMPERIO_READERS,
+    media=OPENAPI_TYPE,
 )
 
 # fmt: on

@@ -71,7 +71,7 @@ def strict(of: type[M]) -> type[M]:
 @cache
 def _strict_struct(of: type[Struct]) -> type[Struct]:
     config = of.__struct_config__
-    fields = [(name, _strict_type(annotation), _settings(of, name)) for name, annotation in _annotations(of).items()]
+    fields = [(name, strict_type(annotation), _settings(of, name)) for name, annotation in _annotations(of).items()]
     return msgspec.defstruct(
         of.__name__,
         cast("Any", fields),
@@ -97,22 +97,23 @@ def _settings(of: type[Struct], name: str) -> Any:
     return msgspec.field(default=field.default, name=field.encode_name)
 
 
-def _strict_type(annotation: Any) -> Any:
+def strict_type(annotation: Any) -> Any:
+    """Like `strict`, for any annotation: a union of messages, a tuple of them."""
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         return _strict_struct(annotation)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return Annotated[(_strict_type(args[0]), *args[1:])]
+        return Annotated[(strict_type(args[0]), *args[1:])]
     if origin in (Union, types.UnionType):
-        return Union[tuple(_strict_type(arg) for arg in args)]  # noqa: UP007 -- built from a computed tuple
+        return Union[tuple(strict_type(arg) for arg in args)]  # noqa: UP007 -- built from a computed tuple
     if origin in (tuple, list, dict):
-        return origin[tuple(arg if arg is Ellipsis else _strict_type(arg) for arg in args)]
+        return origin[tuple(arg if arg is Ellipsis else strict_type(arg) for arg in args)]
     return annotation
 
 
 @cache
 def _strict_decoder(of: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(_strict_type(of), strict=True)
+    return msgspec.json.Decoder(strict_type(of), strict=True)
 
 
 @cache

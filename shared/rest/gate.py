@@ -18,6 +18,7 @@ from litestar.types import Receive, Scope
 from msgspec import Struct
 
 from shared.clock import Clock, real_now_s
+from shared.contract.openapi import document
 from shared.contract.operations import COMMAND_BODY_LIMIT_BYTES, DISPATCH, Budget, Operation
 from shared.contract.wire import Problem, decode_request, encode
 from shared.errors import (
@@ -40,7 +41,6 @@ BODY_DEADLINE_S = 15.0
 PATH_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 PROBLEM_TYPE = b"application/problem+json"
-JSON_TYPE = b"application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 Body = TypeVar("Body")
@@ -76,9 +76,9 @@ class Call(Generic[Body]):
 
 
 class Answer(Struct, frozen=True):
-    """A reply that is more than a message: another status, headers such as ETag, or no content."""
+    """A reply that is more than a message: another status, headers such as ETag, ready bytes, or no content."""
 
-    reply: Struct | None = None
+    reply: Struct | bytes | None = None
     status: int | None = None
     headers: Mapping[str, str] = {}
 
@@ -295,8 +295,8 @@ def problem_raw(error: SiteError, request_id: str) -> Raw:
 def _encoded(operation: Operation, reply: Struct | Answer, request_id: str) -> Raw:
     answer = reply if isinstance(reply, Answer) else Answer(reply)
     status = answer.status or operation.status
-    body = encode(answer.reply) if answer.reply is not None else b""
-    headers = [(b"content-type", JSON_TYPE), (b"x-request-id", request_id.encode())]
+    body = encode(answer.reply) if isinstance(answer.reply, Struct) else answer.reply or b""
+    headers = [(b"content-type", operation.media.encode()), (b"x-request-id", request_id.encode())]
     headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     return Raw(status=status, body=body, headers=tuple(headers))
 
@@ -369,3 +369,14 @@ def token_route(operation: Operation, book: TokenBook) -> Route:
         return Answer(reply, headers={"Cache-Control": "no-store"})
 
     return token
+
+
+def openapi_route(operation: Operation) -> Route:
+    """The OpenAPI document of the service that hosts `operation`."""
+    body = msgspec.json.encode(document(operation.host))
+
+    @serves(operation)
+    async def openapi(_: Call[None]) -> Answer:
+        return Answer(body)
+
+    return openapi

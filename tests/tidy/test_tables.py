@@ -16,7 +16,7 @@ from tests.tidy.source import ROOT, at, files, modules, tree
 
 TWINS = {Host.ENEXA: "services.enexa", Host.AMPERIO: "services.amperio"}
 CALLERS = {Host.ENEXA: "services.amperio", Host.AMPERIO: "services.enexa"}
-ROUTE_MAKERS = ("serves", "token_route")
+ROUTE_MAKERS = ("serves", "token_route", "openapi_route")
 NOT_CALLED_YET = {"POST_FIRMWARE_STATUS", "BOOTSTRAP_CONTROLLER", "ACTIVATE_CONTROLLER"}
 """Served, but the middleware does not onboard itself or report its firmware yet."""
 

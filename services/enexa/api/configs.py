@@ -1,22 +1,28 @@
 """A site's configuration: read with its ETag, replaced with If-Match, acknowledged by the middleware."""
 
 from services.enexa.platform import Platform
-from services.enexa.registry.configs import etag, limits_of, parse_etag
+from services.enexa.registry.configs import diff, etag, limits_of, parse_etag
 from shared.contract.config import (
     ConfigAck,
     ConfigAckReply,
+    ConfigAcks,
+    ConfigDiff,
     ConfigDocument,
     ConfigVersion,
     ConfigVersions,
     ControllerConfig,
+    RollBack,
 )
 from shared.contract.operations import (
     ACK_CONFIG,
     GET_CONFIG,
+    GET_CONFIG_ACKS,
+    GET_CONFIG_DIFF,
     GET_CONFIG_VERSIONS,
     GET_CONTROLLER_CONFIG,
     GET_CONTROLLER_CONFIG_VERSION,
     PUT_CONFIG,
+    ROLL_BACK_CONFIG,
 )
 from shared.errors import InvalidMessage, UnknownController
 from shared.rest.auth import Principal
@@ -54,6 +60,37 @@ def routes(platform: Platform) -> list[Route]:
         cursor = str(shown[-1].version) if len(found) > limit else None
         return ConfigVersions(site_id=site_id, versions=shown, cursor=cursor)
 
+    @serves(GET_CONFIG_DIFF)
+    async def get_diff(call: Call[None]) -> ConfigDiff:
+        site_id, wanted = call.path["site_id"], call.query
+        newest = platform.config(site_id).version
+        to = wanted.to if wanted.to is not None else newest
+        before = wanted.from_ if wanted.from_ is not None else max(to - 1, 1)
+        old, new = await platform.config_version(site_id, before), await platform.config_version(site_id, to)
+        return diff(old, new)
+
+    @serves(ROLL_BACK_CONFIG)
+    async def roll_back(call: Call[RollBack]) -> Answer:
+        assert call.principal is not None
+        made = await platform.roll_back(
+            call.path["site_id"],
+            call.body.version,
+            if_match=call.headers.get("if-match"),
+            author=call.principal.client_id,
+        )
+        return Answer(made, headers={"ETag": etag(made.version)})
+
+    @serves(GET_CONFIG_ACKS)
+    async def get_acks(call: Call[None]) -> ConfigAcks:
+        site_id = call.path["site_id"]
+        wanted = platform.config(site_id).version
+        return ConfigAcks(
+            site_id=site_id,
+            wanted_version=wanted,
+            applied_version=platform.board.site(site_id).applied_config_version,
+            acks=tuple(await platform.store.master.config_acks(site_id)),
+        )
+
     @serves(ACK_CONFIG)
     async def ack_config(call: Call[ConfigAck]) -> ConfigAckReply:
         applied = await platform.ack_config(call.body)
@@ -74,7 +111,17 @@ def routes(platform: Platform) -> list[Route]:
         config = platform.config(_site_of(platform, call.path["id"], call.principal))
         return ConfigVersion(version=config.version, updated_at=config.updated_at)
 
-    return [get_config, put_config, get_versions, ack_config, controller_config, controller_config_version]
+    return [
+        get_config,
+        put_config,
+        get_versions,
+        get_diff,
+        roll_back,
+        get_acks,
+        ack_config,
+        controller_config,
+        controller_config_version,
+    ]
 
 
 def _site_of(platform: Platform, controller_id: str, principal: Principal | None) -> str:

@@ -17,11 +17,14 @@ from shared.contract.operations import (
     GET_FIRMWARE_FILE,
     POST_FIRMWARE_STATUS,
     REGISTER_CONTROLLER,
+    RESUME_CONTROLLER,
+    SUSPEND_CONTROLLER,
 )
 from shared.contract.registry import (
     Activate,
     Activated,
     Bootstrap,
+    Controller,
     Firmware,
     FirmwareStatus,
     FirmwareStatusAck,
@@ -49,6 +52,14 @@ def routes(onboarding: Onboarding, shelf: FirmwareShelf, public_url: str) -> lis
     async def activate(call: Call[Activate]) -> Activated:
         return await onboarding.activate(_own(call.path["id"], call.principal), call.body, call.now)
 
+    @serves(SUSPEND_CONTROLLER)
+    async def suspend(call: Call[None]) -> Controller:
+        return onboarding.view(await onboarding.suspend(_seen(onboarding, call)))
+
+    @serves(RESUME_CONTROLLER)
+    async def resume(call: Call[None]) -> Controller:
+        return onboarding.view(await onboarding.resume(_seen(onboarding, call)))
+
     @serves(GET_FIRMWARE)
     async def firmware(call: Call[None]) -> Firmware:
         release = await asyncio.to_thread(shelf.newest, call.path["device_type"])
@@ -69,7 +80,7 @@ def routes(onboarding: Onboarding, shelf: FirmwareShelf, public_url: str) -> lis
         release = await asyncio.to_thread(shelf.newest, DEVICE_OF_CONTROLLERS)
         return FirmwareStatusAck(latest_version=release.version if release is not None else None)
 
-    return [register, bootstrap, activate, firmware, firmware_status]
+    return [register, bootstrap, activate, suspend, resume, firmware, firmware_status]
 
 
 def file_handler(shelf: FirmwareShelf, gate: Gate) -> HTTPRouteHandler:
@@ -103,3 +114,12 @@ def _own(controller_id: str, principal: Principal | None) -> str:
     if principal is None or principal.client_id != controller_id:
         raise UnknownController("no such controller")
     return controller_id
+
+
+def _seen(onboarding: Onboarding, call: Call[None]) -> str:
+    """The controller in the path; one at a site that the caller may not see does not exist for them."""
+    assert call.principal is not None
+    record = onboarding.controller(call.path["id"])
+    if not call.principal.may_see(record.site_id):
+        raise UnknownController("no such controller")
+    return record.id

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from shared.contract.config import ConfigDocument, ControllerLimits, SiteConfig
+from shared.contract.config import ConfigChange, ConfigDiff, ConfigDocument, ControllerLimits, SiteConfig
 from shared.errors import InvalidMessage, LostUpdate, OutOfBounds
 
 EXPORTS_NOTHING_KW = 0.05
@@ -116,6 +116,19 @@ def changes(before: ConfigDocument, after: ConfigDocument) -> tuple[Change, ...]
     return tuple(_differences("", old, new))
 
 
+def diff(before: SiteConfig, after: SiteConfig) -> ConfigDiff:
+    """The changes between two versions of one site, as they travel."""
+    return ConfigDiff(
+        site_id=after.site_id,
+        from_version=before.version,
+        to_version=after.version,
+        changes=tuple(
+            ConfigChange(field=each.field, before=_scalar(each.before), after=_scalar(each.after))
+            for each in changes(before, after)
+        ),
+    )
+
+
 def document_fields(document: ConfigDocument) -> dict[str, Any]:
     return {name: getattr(document, name) for name in ConfigDocument.__struct_fields__}
 
@@ -133,6 +146,12 @@ def limits_of(config: SiteConfig) -> ControllerLimits:
 
 def _versioned(site_id: str, document: ConfigDocument, *, version: int, at: datetime, author: str) -> SiteConfig:
     return SiteConfig(site_id=site_id, version=version, updated_at=at, author=author, **document_fields(document))
+
+
+def _scalar(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return msgspec.json.encode(value).decode()
 
 
 def _differences(path: str, before: Any, after: Any) -> list[Change]:

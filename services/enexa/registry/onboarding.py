@@ -30,7 +30,8 @@ TRANSITIONS: dict[OnboardingState, dict[Step, OnboardingState]] = {
         Step.SUSPEND: OnboardingState.SUSPENDED,
     },
     OnboardingState.SUSPENDED: {
-        Step.RESUME: OnboardingState.ACTIVE,
+        # Whoever was shut out proves itself again, step by step; else suspending would be a way around them.
+        Step.RESUME: OnboardingState.REGISTERED,
     },
 }
 

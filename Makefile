@@ -14,6 +14,8 @@ STACK  := $(READY) && $(PYTHON) -m services.stack
 WORDS := PRICES SESSIONS DATE STATION SCENARIO SPEED SEED DATABASE ENGINE
 SAID   = $(foreach word,$(WORDS),$(if $($(word)),'$(word)=$($(word))'))
 ROLE  ?= operator
+SIM    = $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(SEED),--seed '$(SEED)') $(if $(HOURS),--hours '$(HOURS)') \
+         $(if $(BUNDLE),--bundle '$(BUNDLE)')
 
 .PHONY: help setup lock fmt check test sim live up down logs status token demo docs bench soak yardstick ci
 
@@ -41,8 +43,8 @@ test: setup ## all suites: tidy, unit, contract, integration, simulation, browse
 	@$(PYTEST) -n 2 -m "not soak and not live and not browser and not compose"
 	@$(PYTEST) -n 2 --dist loadfile -m "(live or browser or compose) and not soak"
 
-sim: setup ## both twins and the device in one process: SCENARIO=reference_day SEED=1
-	@$(PYTHON) -m tests.simulation $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(SEED),--seed '$(SEED)')
+sim: setup ## both twins and the device in one process: SCENARIO=reference_day SEED=1 HOURS=24, or BUNDLE=FILE
+	@$(PYTHON) -m tests.simulation $(SIM)
 
 live: setup ## three real processes: start, kill, heal, refuse bad input
 	@$(PYTEST) -m "live and not soak" tests/live

@@ -6,6 +6,7 @@
 middleware does not know has never arrived and is planned again. News for a command that has ended changes nothing.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +33,8 @@ VERIFY_WITHIN_S = 15.0
 SAMPLES_IN_A_ROW = 3
 TOLERANCE_KW = 2.0
 TOLERANCE_RATIO = 0.05
+ONE_CYCLE_S = 2.0
+"""Samples that lie further apart say nothing about what happened within one cycle."""
 RECORDS_MAX = 400
 
 
@@ -121,6 +124,7 @@ class Ledger:
         self._open: dict[str, Entry] = {}
         """Those that have not ended: what a second looks at, however long the ledger is."""
         self._changed: dict[str, CommandRecord] = {}
+        self._before: Telemetry | None = None
 
     def plan(
         self,
@@ -189,11 +193,14 @@ class Ledger:
 
     def saw(self, now: Moment, sample: Telemetry) -> None:
         """Check the newest sample against every command that waits for its effect."""
+        before = self._before
+        if before is None or sample.timestamp > before.timestamp:
+            self._before = sample
         for entry in self._waiting():
             if entry.last_seen_at is not None and sample.timestamp <= entry.last_seen_at:
                 continue
             entry.last_seen_at = sample.timestamp
-            self._judge(now, entry, sample)
+            self._judge(now, entry, sample, before)
 
     def tick(self, now: Moment) -> None:
         """Let time pass: commands not sent in time expire, effects not seen in time have failed."""
@@ -252,7 +259,7 @@ class Ledger:
             # A limit has no power of its own to be measured; its registers, read back word for word, are the effect.
             self.tell(now, command_id, N.SEEN, "read back word for word")
 
-    def _judge(self, now: Moment, entry: Entry, sample: Telemetry) -> None:
+    def _judge(self, now: Moment, entry: Entry, sample: Telemetry, before: Telemetry | None) -> None:
         if sample.active_command_id != entry.record.command_id:
             entry.good_samples = 0
             return
@@ -260,7 +267,7 @@ class Ledger:
         if aimed_kw is None:
             aimed_kw = entry.record.applied_kw
         measured_kw = sample.battery.power_kw
-        if aimed_kw is None or measured_kw is None or not within_tolerance(measured_kw, aimed_kw):
+        if aimed_kw is None or measured_kw is None or not shows(sample, before, aimed_kw):
             entry.good_samples = 0
             return
         entry.good_samples += 1
@@ -297,6 +304,30 @@ class Ledger:
 
 def within_tolerance(measured_kw: float, aimed_kw: float) -> bool:
     return abs(measured_kw - aimed_kw) <= max(TOLERANCE_KW, TOLERANCE_RATIO * abs(aimed_kw))
+
+
+def shows(sample: Telemetry, before: Telemetry | None, aimed_kw: float) -> bool:
+    """Whether the measured power is what was aimed at, now or one cycle ago.
+
+    What a sample shows is the aim of the cycle before, made for the load of that moment; what cars changed since falls
+    to the battery, because the import is what the station holds. While a car ramps, the two differ by its gradient.
+    """
+    measured_kw = sample.battery.power_kw
+    assert measured_kw is not None
+    if within_tolerance(measured_kw, aimed_kw):
+        return True
+    if before is None or not 0.0 < (sample.timestamp - before.timestamp).total_seconds() <= ONE_CYCLE_S:
+        return False
+    aimed_before_kw = before.control.applied_kw
+    if aimed_before_kw is None or before.active_command_id != sample.active_command_id:
+        return False
+    return within_tolerance(measured_kw, aimed_before_kw + _load_kw(sample) - _load_kw(before))
+
+
+def _load_kw(sample: Telemetry) -> float:
+    """What the site draws beside its battery, as far as it is known."""
+    drawn_kw = math.fsum(each.power_kw for each in sample.chargers if each.power_kw is not None)
+    return drawn_kw + (sample.aux_kw or 0.0) - (sample.pv_kw or 0.0)
 
 
 def requested_kw(command: CommandBase) -> float | None:

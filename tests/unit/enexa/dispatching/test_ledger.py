@@ -129,6 +129,37 @@ def test_power_is_judged_by_what_the_control_loop_aimed_at_in_that_second() -> N
     assert status(ledger) is S.VERIFIED
 
 
+RAMP_KW = [16.0, 20.0, 24.0, 28.0, 32.0]
+
+
+def ramping(battery_kw: list[float]) -> Ledger:
+    """A rest command while a car ramps up by 4 kW each second and the import follows one cycle later."""
+    ledger = planned()
+    ledger.tell(NOW, "c1", News.SEND)
+    ledger.acknowledged(NOW, ack(WISH, applied_kw=0.0))
+    for second, (ev_kw, measured_kw) in enumerate(zip(RAMP_KW, battery_kw, strict=True)):
+        at = START + timedelta(seconds=second)
+        ledger.saw(NOW.later(second), sample(at, active="c1", ev_kw=ev_kw, battery_kw=measured_kw, applied_kw=0.0))
+    return ledger
+
+
+def test_a_car_that_ramps_does_not_fail_a_command_that_is_carried_out() -> None:
+    assert status(ramping([4.1, 4.14, 4.15, 4.15, 4.16])) is S.VERIFIED
+
+
+def test_a_command_that_is_ignored_is_not_verified_by_a_car_that_ramps() -> None:
+    assert status(ramping([30.0, 34.0, 38.0, 42.0, 46.0])) is S.APPLIED
+
+
+def test_samples_further_apart_than_a_cycle_say_nothing_about_a_ramp() -> None:
+    ledger = applied()
+    for second in (0, 10, 20, 30):
+        at = START + timedelta(seconds=second)
+        ledger.saw(NOW, sample(at, active="c1", ev_kw=4.0 * second, battery_kw=40.0, applied_kw=0.0))
+
+    assert status(ledger) is S.APPLIED
+
+
 def test_a_limit_is_verified_by_its_registers() -> None:
     ledger = Ledger()
     limit = SetGridLimit(

@@ -18,6 +18,8 @@ from services.enexa.api import (
     stream,
 )
 from services.enexa.api import telemetry as telemetry_api
+from services.enexa.cable import Cable, CuttableCaller, CuttableGate
+from services.enexa.drills import Drills
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
 from services.enexa.onboarding import Onboarding
@@ -27,10 +29,11 @@ from services.enexa.pricing import PriceSource
 from services.enexa.runtime import Runtime
 from services.enexa.seeds import load_seed, plant_seed
 from services.enexa.settings import Settings
+from services.enexa.side_door import SideDoor
 from services.enexa.store.database import normalised_url, sqlite_url
 from services.enexa.store.store import Store
 from services.enexa.tokens import PlatformTokens
-from services.enexa.web.deps import Deps, Desk
+from services.enexa.web.deps import Deps, Desk, Onboard
 from services.enexa.web.pages import handlers
 from services.enexa.web.session import Doorkeeper, load_key
 from shared.clock import Clock
@@ -38,8 +41,7 @@ from shared.contract.config import ConfigDocument, SiteConfig
 from shared.contract.operations import AMPERIO_TOKEN, ENEXA_OPENAPI, ENEXA_TOKEN
 from shared.errors import BadInput
 from shared.rest.auth import Credential, TokenBook, load_credentials
-from shared.rest.call import Caller
-from shared.rest.gate import Gate, Route, openapi_route, token_route
+from shared.rest.gate import Route, openapi_route, token_route
 from shared.rest.limits import Limits
 from shared.rest.serve import application
 from shared.settings import read_secret
@@ -57,10 +59,12 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     platform = Platform(
         clock=clock, store=store, prices=prices, webhook=settings.alert_webhook, raw_days=settings.raw_days
     )
+    cable = Cable(clock)
     amperio = AmperioClient(
-        Caller(
+        CuttableCaller(
             settings.amperio_url,
             clock,
+            cable=cable,
             ca_file=settings.amperio_ca,
             client_id=settings.amperio_client_id,
             secret=read_secret(settings.amperio_secret_file, "ENEXA_AMPERIO_SECRET_FILE"),
@@ -72,7 +76,15 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     book = PlatformTokens(credentials, inbox)
     onboarding = Onboarding(platform, book, inbox, settings.reached_at())
     shelf = FirmwareShelf(settings.data_dir / "firmware")
-    gate = Gate(clock, book, audit=store.audit, limits=Limits(), allowlist=settings.networks())
+    gate = CuttableGate(clock, book, cable=cable, audit=store.audit, limits=Limits(), allowlist=settings.networks())
+    side_door = SideDoor(settings.emulator_url) if settings.emulator_url else None
+    drills = Drills(platform, cable, side_door)
+    onboard = Onboard(
+        inbox=inbox,
+        controllers=platform.controllers,
+        own_url=f"http://127.0.0.1:{settings.port}",
+        side_door=side_door,
+    )
 
     async def start() -> None:
         await store.open()
@@ -80,7 +92,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         await platform.load()
         onboarding.load()
 
-    loops = [*runtime.loops(), *([platform.alerts.deliver] if settings.alert_webhook else [])]
+    loops = [*runtime.loops(), drills.judging, *([platform.alerts.deliver] if settings.alert_webhook else [])]
     return application(
         [*routes(platform, book), *controllers.routes(onboarding, shelf, settings.reached_at())],
         gate,
@@ -88,7 +100,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         handlers=[
             stream.handler(platform, gate),
             controllers.file_handler(shelf, gate),
-            *handlers(_pages(settings, platform, credentials)),
+            *handlers(_pages(settings, platform, credentials, drills, onboard)),
         ],
         on_start=[start],
         on_close=[runtime.close, store.close],
@@ -125,7 +137,9 @@ def database_url(settings: Settings) -> str:
     return sqlite_url(settings.data_dir / "enexa.sqlite")
 
 
-def _pages(settings: Settings, platform: Platform, credentials: tuple[Credential, ...]) -> Deps:
+def _pages(
+    settings: Settings, platform: Platform, credentials: tuple[Credential, ...], drills: Drills, onboard: Onboard
+) -> Deps:
     async def replan(site_id: str, _author: str) -> None:
         platform.ask_replan(site_id)
 
@@ -139,4 +153,8 @@ def _pages(settings: Settings, platform: Platform, credentials: tuple[Credential
         door=Doorkeeper(credentials, load_key(settings.data_dir / "session.key"), speed=settings.speed),
         desk=Desk(replan=replan, save_config=save_config),
         names=platform.names,
+        prices_between=platform.prices.between,
+        data_dir=settings.data_dir,
+        drills=drills,
+        onboard=onboard,
     )

@@ -50,6 +50,11 @@ class Shell:
         )
         return Response(html, status_code=status, media_type="text/html", headers=HEADERS)
 
+    def part(self, request: Asked, template: str, **context: Any) -> Response[str]:
+        """A piece of a page, for a script that renews it in place."""
+        html = self.renderer.render(template, format_of(request), **context)
+        return Response(html, media_type="text/html", headers=HEADERS)
+
     def _absent(self) -> frozenset[str]:
         return frozenset() if not_modelled_path().is_file() else frozenset({"not_modelled"})
 

@@ -1,4 +1,4 @@
-"""Solution Overview: who does what, how the programs talk and whether they do so now, operations, fallbacks."""
+"""Solution Overview: who does what, how the programs talk and whether they do so now, operations."""
 
 from typing import Any
 
@@ -24,65 +24,6 @@ class Traffic(Struct, frozen=True, kw_only=True):
     refused_count: int = 0
     newest: AuditEntry | None = None
     slowest_ms: float = 0.0
-
-
-class Case(Struct, frozen=True, kw_only=True):
-    """One failure of the customer's page, what each side does about it, and where its trace is seen."""
-
-    title: str
-    enexa: tuple[str, ...]
-    amperio: tuple[str, ...]
-    seen: str
-
-
-CASES = (
-    Case(
-        title="Enexa cannot reach Amperio",
-        enexa=(
-            "retries after 1, 2, 4 … seconds, at most 60 s apart",
-            "keeps setpoints waiting; after the outage exactly one is sent, computed anew",
-            "raises an alert after 60 seconds, once",
-        ),
-        amperio=("goes on with the schedule it has while that is valid",),
-        seen="Links on Site Monitoring, the alert, expired and superseded commands in the dispatch log",
-    ),
-    Case(
-        title="Amperio cannot reach Enexa",
-        enexa=("shows the age of the newest sample; after a minute it counts as lost", "draws the gap as a gap"),
-        amperio=(
-            "keeps every sample in a durable buffer of at least 24 hours",
-            "acts alone after 60 seconds: last known schedule, else safe limits",
-            "on reconnection sends the buffer in batches, oldest first, and forgets only what Enexa confirmed",
-        ),
-        seen="mode, data age and buffer on Site Monitoring; the replay closes the gap in the charts",
-    ),
-    Case(
-        title="Enexa comes back after an outage",
-        enexa=(
-            "fetches each site's state and compares the state of charge with what was expected",
-            "plans again from the state now",
-            "sends fresh setpoints and verifies each",
-            "folds in the replayed samples and recomputes",
-        ),
-        amperio=("leaves autonomous mode only after good exchanges and a fresh plan",),
-        seen="the four steps below, mode resync on Site Monitoring",
-    ),
-    Case(
-        title="Amperio cannot reach the ChargePost",
-        enexa=("gets 503 for commands and queues nothing blindly",),
-        amperio=(
-            "reconnects with growing pauses, marks readings stale",
-            "after it is back asserts control and watchdog first, then the setpoint in force",
-        ),
-        seen="mode device lost, the link Amperio to ChargePost",
-    ),
-    Case(
-        title="Nobody beats the watchdog",
-        enexa=(),
-        amperio=("stops writing when it must not be trusted; the device then takes over within its watchdog time",),
-        seen="watchdog countdown on Site Monitoring, warning of the station",
-    ),
-)
 
 
 def solution(shell: Shell) -> list[ControllerRouterHandler]:
@@ -121,20 +62,6 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
         ]
         return shell.page(request, "api.html", key="api", hosts=hosts, message_name=message_name)
 
-    @get("/sites/{site_id:str}/exceptions", sync_to_thread=False)
-    def exceptions(request: Asked, site_id: FromPath[str]) -> Response[str]:
-        require(request, deps, site_id=site_id)
-        view, _ = shell.live.current(site_id)
-        return shell.page(
-            request,
-            "exceptions.html",
-            key="exceptions",
-            site_id=site_id,
-            cases=CASES,
-            frame=view,
-            reconciliation=deps.board.sites[site_id].reconciliation,
-        )
-
     @get("/not-modelled", sync_to_thread=False)
     def not_modelled(request: Asked) -> Response[str]:
         require(request, deps)
@@ -147,7 +74,7 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
         require(request, deps)
         return shell.page(request, "not_yet.html", key="not_yet")
 
-    return [overview, communication, middleware_api, exceptions, not_modelled, not_yet]
+    return [overview, communication, middleware_api, not_modelled, not_yet]
 
 
 def traffic(entries: list[AuditEntry]) -> dict[str, Traffic]:

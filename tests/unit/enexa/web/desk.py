@@ -33,6 +33,7 @@ from tests.unit.enexa.insight.test_monitoring import schedule
 
 NOW = datetime(2026, 6, 16, 10, 0, tzinfo=UTC)
 SITE = "SITE001"
+QUARTERS = tuple(float(quarter) for quarter in range(96))
 SECRETS = {"operator": "operators secret", "viewer": "viewers secret", "stranger": "strangers secret"}
 PEOPLE = (
     Credential(client_id="operator", secret_sha256=digest(SECRETS["operator"]), scope=Scope.OPERATOR, sites=(SITE,)),
@@ -62,7 +63,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
         await plant_seed(store, "chargepost", NOW)
         site = board.site(SITE)
         site.config = await store.master.current_config(SITE)
-        site.prices = daily_series(tuple(float(quarter) for quarter in range(96)), NOW.date(), 2)
+        site.prices = daily_series(QUARTERS, NOW.date(), 2)
         await _fill(store, board)
         replans: list[tuple[str, str]] = []
         deps = Deps(
@@ -72,6 +73,8 @@ async def world(directory: Path) -> AsyncIterator[World]:
             door=Doorkeeper(PEOPLE, b"k" * 32),
             desk=_desk(store, board, clock, replans),
             names={SITE: "Charging park 1"},
+            prices_between=lambda start, until: daily_series(QUARTERS, start.date(), (until - start).days + 2),
+            data_dir=directory,
         )
         app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps, compute=_never))
         yield World(app=app, board=board, store=store, clock=clock, replans=replans)

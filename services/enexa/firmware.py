@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from services.enexa.registry.firmware import Release, check_newer, newest, parse_version, signed_bytes
+from services.enexa.registry.firmware import Release, check_newer, newest
+from shared.contract.firmware import parse_version, signed_bytes
 from shared.errors import BadInput
 
 DEVICE_TYPE = re.compile(r"^[a-z0-9_-]{1,64}$")
 FILE_MAX_BYTES = 512 * 1024 * 1024
+PUBLIC_KEY = "public.pem"
+"""For whoever checks signatures; it lies beside the files as soon as there is a release."""
 
 
 class FirmwareShelf:
@@ -59,6 +62,7 @@ class FirmwareShelf:
         for each in (files, notes):
             each.mkdir(parents=True, exist_ok=True)
         (files / digest).write_bytes(content)
+        (self._directory / PUBLIC_KEY).write_bytes(self.public_key())
         (notes / f"{device_type}-{version}.json").write_bytes(msgspec.json.encode(release))
         return release
 

@@ -9,7 +9,7 @@ from litestar.response import File, Response
 
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.onboarding import Onboarding
-from services.enexa.registry.firmware import parse_version
+from shared.contract.firmware import parse_version
 from shared.contract.operations import (
     ACTIVATE_CONTROLLER,
     BOOTSTRAP_CONTROLLER,

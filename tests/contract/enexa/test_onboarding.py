@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
-from services.enexa.registry.firmware import signed_bytes
 from services.enexa.registry.onboarding import TRANSITIONS, Step, after
+from shared.contract.firmware import signed_bytes
 from shared.contract.registry import OnboardingState
 from shared.errors import NotNow
 from tests.contract.enexa.http import Got, Http, http

@@ -48,7 +48,7 @@ def faults(_: Settings, told: argparse.Namespace) -> int:
             {
                 "fault": kind.name,
                 "layer": kind.layer.value,
-                "options": " ".join(f"{name}={value:g}" for name, value in kind.options.items()),
+                "options": " ".join(f"{name}={option.usual:g}" for name, option in kind.options.items()),
                 "about": kind.about,
             }
             for kind in KINDS

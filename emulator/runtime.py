@@ -52,6 +52,8 @@ class Runtime:
                     due_s += 1.0
                     if self.steps % STEPS_BETWEEN_BREATHS == 0:
                         await asyncio.sleep(0)
+                for unit in self._units:
+                    await unit.server.mind_the_port()
         finally:
             for unit in self._units:
                 self._save(unit)

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from collections import deque
 from functools import partial
 from typing import cast
 
@@ -21,6 +22,7 @@ from pymodbus.transport import ModbusProtocol
 from emulator.station import Station
 from emulator.wire import Wire
 from shared.clock import Clock
+from shared.rest.server import Listener, bind
 
 HEADER = struct.Struct(">HHHB")
 LENGTH_LEAST, LENGTH_MOST = 2, 254
@@ -37,7 +39,8 @@ class Handler(ServerRequestHandler):
         self.owner = owner
         self._rest = b""
         self._later = self._deaf = self._paused = False
-        self._heard_s = 0.0
+        self._heard_s = self._put_off_until_s = 0.0
+        self._put_off: deque[bytes] = deque()
         self._idle: asyncio.TimerHandle | None = None
         self.peer = ""
 
@@ -139,6 +142,12 @@ class Handler(ServerRequestHandler):
         if transport is not None:
             transport.write(data)
 
+    def put_after(self, delay_s: float, data: bytes) -> None:
+        """The same later; what was put off first goes out first."""
+        self._put_off.append(data)
+        self._put_off_until_s = max(self._put_off_until_s, self.loop.time() + delay_s)
+        self.loop.call_at(self._put_off_until_s, lambda: self.put(self._put_off.popleft()))
+
     def _link(self) -> asyncio.Transport | None:
         """pymodbus declares a bare transport and forgets it on close; uvloop's is no subclass of asyncio's."""
         return cast("asyncio.Transport | None", self.transport)
@@ -175,8 +184,10 @@ class Server(ModbusTcpServer):
         self.clock = clock
         self.most_connections = most_connections
         self.idle_s = idle_s
+        self.host: str = bound.getsockname()[0]
         self.port: int = bound.getsockname()[1]
-        self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=bound, ssl=tls)
+        self._tls = tls
+        self._listen_on(bound)
 
     def callback_new_connection(self) -> ModbusProtocol:
         return Handler(self)
@@ -184,6 +195,20 @@ class Server(ModbusTcpServer):
     async def start(self) -> None:
         """Listen; returns at once."""
         await self.serve_forever(background=True)
+
+    async def mind_the_port(self) -> None:
+        """Close the port while it has to refuse connections, and open it again afterwards."""
+        listens = self.transport is not None
+        if listens and self.wire.refused:
+            self.transport.close()
+            self.transport = None  # type: ignore[assignment]  # pymodbus spells it so, too
+            self.drop_all()
+        elif not listens and not self.wire.refused:
+            self._listen_on(bind(Listener(self.host, self.port)))
+            await self.listen()
+
+    def _listen_on(self, bound: socket.socket) -> None:
+        self.call_create = partial(self.loop.create_server, self.handle_new_connection, sock=bound, ssl=self._tls)
 
     async def stop(self) -> None:
         """Close the port and every connection."""

@@ -11,6 +11,8 @@ from emulator.physics.nameplate import StationProfile
 from shared.moment import Moment
 from shared.scenario.schema import Scenario, Session
 
+STRANGER = 1_000_003
+
 
 class Station:
     """`step` plays what is due and then one second of the device; `request` answers one Modbus PDU."""
@@ -29,6 +31,9 @@ class Station:
     ) -> None:
         start = scenario.soc_start_pct
         self.profile = profile
+        self._seed = scenario.seed if seed is None else seed
+        self._other: ChargePost | None = None
+        self._other_answers = False
         self.scenario = scenario
         self.post = ChargePost(
             profile,
@@ -37,7 +42,7 @@ class Station:
             ambient_c=scenario.ambient_c,
             soc_pct=None if start is None else (start, start),
             zone=ZoneInfo(scenario.timezone),
-            seed=scenario.seed if seed is None else seed,
+            seed=self._seed,
             memory=memory,
             truth_seconds=truth_seconds,
         )
@@ -48,7 +53,19 @@ class Station:
         self.post.now = now
         self.director.play(now, self.post)
         self.post.step(now)
+        if self.post.faults.has("duplicate_address"):
+            self._stranger(now).step(now)
 
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "local") -> bytes:
         """The reply PDU to a request PDU, both without MBAP header; empty where the station stays silent."""
+        if self.post.faults.has("duplicate_address"):
+            self._other_answers = not self._other_answers
+            if self._other_answers:
+                return self._stranger(now).request(now, unit_id, pdu, peer=peer)
         return self.post.request(now, unit_id, pdu, peer=peer)
+
+    def _stranger(self, now: Moment) -> ChargePost:
+        """The other device of the fault `duplicate_address`: the same product, idle, with a story of its own."""
+        if self._other is None:
+            self._other = ChargePost(self.profile, now, seed=self._seed + STRANGER)
+        return self._other

@@ -5,11 +5,12 @@ pymodbus's packet hook carries the faults of bytes (`outgoing`); those of time a
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from emulator.device.faults import Faults, Layer
 from emulator.device.requests import exception
+from shared.chargepost.layout import WRITE_ONE
 
 if TYPE_CHECKING:
     from emulator.server import Handler
@@ -43,12 +44,17 @@ class Wire:
     @property
     def dead(self) -> bool:
         """No connection may live."""
-        return self.active and self._faults.has("telemetry_gap")
+        return self.active and (self._faults.has("telemetry_gap") or self._faults.has("refused"))
+
+    @property
+    def refused(self) -> bool:
+        """Nobody may listen on the port."""
+        return self.active and self._faults.has("refused")
 
     @property
     def occupied(self) -> bool:
         """No further connection may come."""
-        return self.active and (self._faults.has("occupied") or self._faults.has("telemetry_gap"))
+        return self.dead or (self.active and self._faults.has("occupied"))
 
     def answer(self, handler: "Handler", transaction: int, unit: int, pdu: bytes) -> None:
         """Let the station answer one request, and the fault have its way with the reply."""
@@ -75,7 +81,7 @@ class Wire:
 
     def _refusal(self, pdu: bytes) -> bytes:
         for name, fault in self._faults.active.items():
-            if name.startswith(EXCEPTION) and fault.options["function"] in {0.0, float(pdu[0])}:
+            if name.startswith(EXCEPTION) and _concerns(fault.options, pdu):
                 since, given = self._answered.get(name, (fault.since_s, 0))
                 given = given if since == fault.since_s else 0
                 if fault.options["count"] and given >= fault.options["count"]:
@@ -85,10 +91,12 @@ class Wire:
         return b""
 
     def _lost(self) -> bool:
-        if not self._faults.has("lost_replies"):
-            return False
+        return self._faults.has("lost_replies") and self._draw() < self._faults.option("lost_replies", "ratio")
+
+    def _draw(self) -> float:
+        """In [0, 1), evenly spread and the same in every run."""
         self._chance = (self._chance + GOLDEN) % 1.0
-        return self._chance < self._faults.option("lost_replies", "ratio")
+        return self._chance
 
     def _deliver(self, handler: "Handler", frame: bytes) -> None:
         faults = self._faults
@@ -106,7 +114,8 @@ class Wire:
             for place in range(len(frame)):
                 handler.loop.call_later(delay_s * place, handler.put, frame[place : place + 1])
         elif faults.has("slow_replies"):
-            handler.loop.call_later(faults.option("slow_replies", "delay"), handler.put, frame)
+            delay_s = faults.option("slow_replies", "delay") + self._draw() * faults.option("slow_replies", "jitter")
+            handler.put_after(delay_s, frame)
         else:
             handler.put(frame)
 
@@ -119,6 +128,15 @@ class Wire:
         held, self._held = self._held, []
         for handler, frame in held:
             handler.put(frame)
+
+
+def _concerns(options: Mapping[str, float], pdu: bytes) -> bool:
+    """Whether a request has the function code and touches the addresses that the options name."""
+    if options["function"] not in {0.0, float(pdu[0])}:
+        return False
+    first = int.from_bytes(pdu[1:3], "big")
+    count = 1 if pdu[0] == WRITE_ONE else max(1, int.from_bytes(pdu[3:5], "big"))
+    return first <= options["to_address"] and options["from_address"] < first + count
 
 
 def _header(data: bytes, **changes: int) -> bytes:

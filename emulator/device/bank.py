@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from msgspec import Struct
 
-from shared.chargepost.layout import F32, TEXT, Block, Field, Span, Table, Value, WordOrder
+from shared.chargepost.layout import F32, TEXT, WORD_ORDER, Block, Field, Span, Table, Value, WordOrder
 from shared.chargepost.registers import PV_UNIT, READ_BLOCKS, SPANS, all_fields
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE = 0x01, 0x02, 0x03, 0x04
@@ -107,7 +107,7 @@ class Bank:
         *,
         has_pv: bool,
         check: Callable[[Mapping[Key, Value]], bool],
-        order: WordOrder = WordOrder.HIGH_FIRST,
+        order: WordOrder = WORD_ORDER,
     ) -> None:
         self._check = check
         self._order = order
@@ -173,8 +173,12 @@ class Bank:
         field = HOLDING[unit_id, address]
         self._put(field, field.raw_of(value))
 
-    def write(self, unit_id: int, address: int, data: bytes) -> list[Change] | int:
-        """Apply all of a write, or nothing of it and answer with the exception code."""
+    def write(self, unit_id: int, address: int, data: bytes, *, words_swapped: bool = False) -> list[Change] | int:
+        """Apply all of a write, or nothing of it and answer with the exception code.
+
+        `words_swapped` reads 32-bit values of the request in the other order of words.
+        """
+        low_first = (self._order is WordOrder.LOW_FIRST) != words_swapped
         count = len(data) // 2
         if self._page(unit_id, Table.HOLDING.value, address, count) is None:
             return ILLEGAL_ADDRESS
@@ -184,7 +188,7 @@ class Bank:
         raws: dict[Key, float | bytes] = {}
         for field in fields:
             at = 2 * (field.address - address)
-            raw = self._accepted(field, data[at : at + 2 * field.words])
+            raw = self._accepted(field, data[at : at + 2 * field.words], low_first=low_first)
             if raw is None:
                 return ILLEGAL_VALUE
             raws[field.unit_id, f"{field.span}.{field.name}"] = raw
@@ -212,12 +216,12 @@ class Bank:
             return ILLEGAL_VALUE
         return touched
 
-    def _accepted(self, field: Field, data: bytes) -> float | bytes | None:
+    def _accepted(self, field: Field, data: bytes, *, low_first: bool) -> float | bytes | None:
         """The raw value that the register will hold, clamped where the map says so; None if it is illegal."""
         reg = field.reg
         if reg.kind is TEXT:
             return data if data.isascii() else None
-        if self._order is WordOrder.LOW_FIRST and field.words == 2:
+        if low_first and field.words == 2:
             data = data[2:] + data[:2]
         raw: float = struct.unpack(">" + reg.kind.code, data)[0]
         if raw == reg.kind.sentinel and field.optional:

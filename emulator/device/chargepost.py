@@ -1,5 +1,6 @@
 """A ChargePost: one second of firmware and physics per `step`, one Modbus PDU per `request`, no sockets anywhere."""
 
+import struct
 from collections.abc import Mapping
 from math import exp
 from zoneinfo import ZoneInfo
@@ -8,11 +9,11 @@ from msgspec import Struct
 
 from emulator.device.bank import Bank, Key
 from emulator.device.control import Demand, Flows, automatic, manual
-from emulator.device.faults import ActiveFault, Faults
+from emulator.device.faults import ActiveFault, Faults, kind_of
 from emulator.device.levers import CLEARANCE, GRID_MODE, OPERATION_MODE, REQUEST, Levers
 from emulator.device.masks import Masks
 from emulator.device.measures import measures_of
-from emulator.device.requests import answer
+from emulator.device.requests import answer, write
 from emulator.device.truth import MOST_SECONDS, Truth
 from emulator.device.watchdog import Watch, Watchdog
 from emulator.physics.battery_string import BatteryString
@@ -22,6 +23,7 @@ from emulator.physics.grid_meter import GridMeter
 from emulator.physics.nameplate import StationProfile
 from emulator.physics.vehicle import Vehicle
 from shared.chargepost.layout import Value
+from shared.chargepost.registers import MANAGEMENT
 from shared.chargepost.states import ContactorState, Errors, GridMode, OperationMode, Warnings
 from shared.moment import Moment
 from shared.scenario.days import second_of_day
@@ -170,7 +172,8 @@ class ChargePost:
         """Raise a fault of the catalogue now."""
         fault = self.faults.begin(name, self.now.s, for_s=for_s, options=options or {})
         told = ", ".join(f"{key} {value:g}" for key, value in fault.options.items())
-        self.truth.note(self.now.at, "fault", name, new=f"begins ({told})" if told else "begins")
+        edge = "happens" if kind_of(name).instant else "begins"
+        self.truth.note(self.now.at, "fault", name, new=f"{edge} ({told})" if told else edge)
         self._happen(fault)
         self.masks.change(self)
         return fault
@@ -233,6 +236,8 @@ class ChargePost:
             self._feel_faults()
         if self.watchdog.expired(s):
             self._trip()
+        if faults.has("second_master"):
+            self._be_overruled()
         if s < self._ready_s or self._safe_state or self._blackout:
             self._stand_still(s)
         else:
@@ -444,6 +449,14 @@ class ChargePost:
                 bits |= bit
         return bits
 
+    def _be_overruled(self) -> None:
+        """A second master writes its clearance whenever it finds another one."""
+        wanted_kw = self.faults.option("second_master", "clearance")
+        if self.bank.value(1, CLEARANCE) != wanted_kw:
+            order = MANAGEMENT.write(clearance_kw=wanted_kw)
+            data = struct.pack(f">{len(order.words)}H", *order.words)
+            write(self, self.now, order.unit_id, order.function, order.address, data, "second master")
+
     def _trip(self) -> None:
         """The watchdog ran out: the EMS loses control and its orders are forgotten."""
         self.bank.set(1, OPERATION_MODE, OperationMode.OFF)
@@ -512,7 +525,7 @@ class ChargePost:
             moved = string.energy_kwh + string.capacity_kwh * options["points"] / 100.0
             string.energy_kwh = min(max(0.0, moved), string.capacity_kwh)
         elif fault.name == "counter_reset":
-            self.meter.imported_kwh = self.meter.exported_kwh = 0.0
+            self.meter.imported_kwh = self.meter.exported_kwh = options["to_kwh"]
 
     def _look_around(self) -> None:
         second = second_of_day(self.now.at, self._zone)
@@ -539,6 +552,7 @@ class ChargePost:
 
 
 ERROR_OF_FAULT = {
+    "error_flags_corrupted": Errors.ERROR_FLAGS_CORRUPTED,
     "crash_sensor": Errors.CRASH_SENSOR,
     "ups_failure": Errors.UPS_GRID_SUPPLY_FAILURE,
     "estop": Errors.EMERGENCY_STOP,

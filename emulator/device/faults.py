@@ -20,16 +20,41 @@ class Layer(Enum):
     WIRE = "wire"
 
 
+class Option(Struct, frozen=True):
+    """A number that a fault takes: what it is unless told, and the range that means something."""
+
+    usual: float
+    low: float
+    high: float
+    whole: bool = False
+
+
 class FaultKind(Struct, frozen=True, kw_only=True):
     """One row of the catalogue. An `instant` fault happens once and needs no clearing; `latched` ones outlive it."""
 
     name: str
     layer: Layer
     about: str
-    options: Mapping[str, float] = {}
+    options: Mapping[str, Option] = {}
     instant: bool = False
     latched: bool = False
-    source: str = ""
+
+    def options_of(self, given: Mapping[str, float]) -> dict[str, float]:
+        """All options with what is given; `BadInput` for a name or a number that means nothing to this fault."""
+        unknown = sorted(set(given) - set(self.options))
+        if unknown:
+            takes = ", ".join(self.options) or "no options"
+            raise BadInput(f"the fault '{self.name}' takes {takes}, not {', '.join(unknown)}", fault=self.name)
+        for name, value in given.items():
+            option = self.options[name]
+            if not option.low <= value <= option.high or (option.whole and value != int(value)):
+                number = "a whole number" if option.whole else "a number"
+                raise BadInput(
+                    f"the option '{name}' of the fault '{self.name}' is {number} from {option.low:g} to "
+                    f"{option.high:g}, not {value:g}",
+                    fault=self.name,
+                )
+        return {name: given.get(name, option.usual) for name, option in self.options.items()}
 
 
 class ActiveFault(Struct, frozen=True, kw_only=True):
@@ -43,22 +68,41 @@ class ActiveFault(Struct, frozen=True, kw_only=True):
     until_s: float | None
 
 
-def _plant(name: str, about: str, *, instant: bool = False, latched: bool = False, **options: float) -> FaultKind:
+def _plant(name: str, about: str, *, instant: bool = False, latched: bool = False, **options: Option) -> FaultKind:
     return FaultKind(name=name, layer=Layer.PLANT, about=about, options=options, instant=instant, latched=latched)
 
 
-def _register(name: str, about: str, *, instant: bool = False, **options: float) -> FaultKind:
-    return FaultKind(name=name, layer=Layer.REGISTER, about=about, options=options, instant=instant)
+def _register(name: str, about: str, **options: Option) -> FaultKind:
+    return FaultKind(name=name, layer=Layer.REGISTER, about=about, options=options)
 
 
-def _wire(name: str, about: str, **options: float) -> FaultKind:
+def _wire(name: str, about: str, **options: Option) -> FaultKind:
     return FaultKind(name=name, layer=Layer.WIRE, about=about, options=options)
 
 
+def _whole(usual: int, low: int, high: int) -> Option:
+    return Option(usual, low, high, whole=True)
+
+
+_UNIT = _whole(1, 1, 2)
+_PCT = (0.0, 100.0)
+_WORD = (0, 65_535)
+_FROM, _TO = _whole(0, *_WORD), _whole(65_535, *_WORD)
+
 KINDS = (
     # What real stations showed, and plant faults with their error bits.
-    _plant("kva_plateau", "real power plateaus at 83.3 kW because the power factor falls", power_factor=0.9606),
-    _plant("pack_imbalance", "the strings stand at different states of charge", instant=True, first=85.0, second=41.0),
+    _plant(
+        "kva_plateau",
+        "real power plateaus at 83.3 kW because the power factor falls",
+        power_factor=Option(0.9606, 0.5, 1.0),
+    ),
+    _plant(
+        "pack_imbalance",
+        "the strings stand at different states of charge",
+        instant=True,
+        first=Option(85.0, *_PCT),
+        second=Option(41.0, *_PCT),
+    ),
     _plant("deep_drain", "floor, reserve and derating are off and the battery is used before the grid"),
     _plant(
         "control_lost_silently", "operation_mode falls to 0; later setpoints are accepted and ignored", instant=True
@@ -68,71 +112,105 @@ KINDS = (
     _plant("estop", "emergency stop: everything opens and stays open until reset on site", latched=True),
     _plant("crash_sensor", "the crash sensor opens everything until reset on site", latched=True),
     _plant("ups_failure", "the electronics have lost their buffered supply; no session starts"),
-    _plant("thermal_alarm", "a string is too hot: its limits collapse", temperature=60.0),
-    _plant("contactor_stuck", "the battery contactor of a unit does not close", unit=1.0),
-    _plant("string_offline", "one string is gone", unit=1.0),
+    _plant("thermal_alarm", "a string is too hot: its limits collapse", temperature=Option(60.0, -40.0, 120.0)),
+    _plant("contactor_stuck", "the battery contactor of a unit does not close", unit=_UNIT),
+    _plant("string_offline", "one string is gone", unit=_UNIT),
     _plant("grid_outage", "no voltage at the connection point"),
     _plant("phase_loss", "one phase is gone; the converters stop"),
+    _plant("error_flags_corrupted", "the error register fails its own check; nothing else happens"),
     _plant("limits_collapse", "charge and discharge limits of both strings read and are 0"),
-    _plant("watchdog_skewed", "the watchdog trips late or early by this ratio", ratio=1.5),
+    _plant("watchdog_skewed", "the watchdog trips late or early by this ratio", ratio=Option(1.5, 0.5, 10.0)),
     _plant("heartbeat_ignored", "writes of 2500 are confirmed and do not restart the countdown"),
     _plant("setpoint_ignored", "writes are confirmed and neither stored nor applied"),
     _plant("setpoint_not_applied", "writes are stored and read back, but do not act"),
-    _plant("setpoint_clamped", "the device quietly holds the clearance under a limit", limit=40.0),
+    _plant("setpoint_clamped", "the device quietly holds the clearance under a limit", limit=Option(40.0, 0.0, 87.0)),
     _plant("setpoint_inverted", "manual grid targets act with the opposite sign"),
     _plant("partial_write", "only the first half of an FC 16 is stored"),
-    _plant("soc_jump", "the state of charge of one string jumps", instant=True, unit=1.0, points=20.0),
-    _plant("counter_reset", "the meter's counters start again at 0", instant=True),
+    _plant("second_master", "another master writes its own clearance over ours", clearance=_whole(10, 0, 87)),
+    _plant(
+        "soc_jump",
+        "the state of charge of one string jumps",
+        instant=True,
+        unit=_UNIT,
+        points=Option(20.0, -100.0, 100.0),
+    ),
+    _plant(
+        "counter_reset",
+        "the meter's counters start again at 0, or jump to another value",
+        instant=True,
+        to_kwh=Option(0.0, 0.0, 1e7),
+    ),
     # What is read.
     _register("p_ev_stuck_zero", "P_EV reads 0 while the energy counter moves"),
     _register("ev_counter_resets", "E_EV_chg starts again at every session"),
-    _register("battery_meter_bias", "the charge leg of P_bat is metered low", ratio=0.905),
+    _register("battery_meter_bias", "the charge leg of P_bat is metered low", ratio=Option(0.905, 0.0, 10.0)),
     _register("meter_skew", "the three meters sample one frame apart"),
     _register("clearance_echo", "2010 repeats the commanded clearance whatever is in force"),
-    _register("ev_max_static", "P_EV_max stays at its handshake value", value=250.0),
+    _register("ev_max_static", "P_EV_max stays at its handshake value", value=Option(250.0, 0.0, 1_000.0)),
     _register("soc_sentinel", "soc_EV reads 65535"),
     _register("soc_frozen", "the battery's state of charge no longer changes on the wire"),
-    _register("energy_collapse", "E_full and E_empty collapse to a few kWh when idle", ratio=0.03),
-    _register("null_frames", "every measurement reads as its sentinel"),
-    _register("stale_frozen", "all measurements stop while the link stays alive"),
+    _register("energy_collapse", "E_full and E_empty collapse to a few kWh when idle", ratio=Option(0.03, 0.0, 10.0)),
+    _register("null_frames", "measurements read as their sentinels", from_address=_FROM, to_address=_TO),
+    _register("stale_frozen", "measurements stop while the link stays alive", from_address=_FROM, to_address=_TO),
     _register("torn_32_bit", "32-bit values mix words of two seconds"),
-    _register("words_swapped", "32-bit values come low word first"),
-    _register("meter_sign_flipped", "P_grid counts the other way round"),
-    _register("scale_changed", "all powers are off by a factor", factor=10.0),
-    _register("register_value", "one input register reads a fixed raw word", address=7006.0, word=65535.0),
-    _register("not_a_number", "all floats read NaN"),
-    _register("infinite", "all floats read infinity"),
-    _register("state_undefined", "enumerations read an undefined value", value=99.0),
-    _register("soc_out_of_range", "the battery's state of charge reads an impossible value", value=101.0),
+    _register("words_swapped", "32-bit values come and go low word first"),
+    _register("bytes_swapped", "registers come and go low byte first"),
+    _register(
+        "meter_sign_flipped", "a meter counts the other way round: 0 the grid, 1 or 2 a battery", meter=_whole(0, 0, 2)
+    ),
+    _register("scale_changed", "all powers are off by a factor", factor=Option(10.0, -1e6, 1e6)),
+    _register(
+        "register_value",
+        "an input register reads a fixed word, and the one behind it too unless next_word is -1",
+        address=_whole(7_006, *_WORD),
+        word=_whole(65_535, *_WORD),
+        next_word=_whole(-1, -1, 65_535),
+    ),
+    _register("not_a_number", "floats read as not a number", from_address=_FROM, to_address=_TO),
+    _register(
+        "infinite", "floats read infinity, or minus infinity", from_address=_FROM, to_address=_TO, sign=_whole(1, -1, 1)
+    ),
+    _register("state_undefined", "enumerations read an undefined value", value=_whole(99, *_WORD)),
+    _register("soc_out_of_range", "the battery's state of charge reads an impossible value", value=_whole(101, *_WORD)),
+    _register("duplicate_address", "two devices have the same address and answer in turns"),
     # What happens to replies.
     _wire("telemetry_gap", "the link is dead: connections drop and new ones are closed"),
+    _wire("refused", "nobody listens on the port: connections drop and new ones are refused"),
     _wire("occupied", "the device takes no further connection"),
-    _wire("slow_replies", "replies come late", delay=0.9),
-    _wire("lost_replies", "requests act, replies are lost", ratio=1.0),
+    _wire("slow_replies", "replies come late", delay=Option(0.9, 0.0, 600.0), jitter=Option(0.0, 0.0, 600.0)),
+    _wire("lost_replies", "requests act, replies are lost", ratio=Option(1.0, 0.0, 1.0)),
     _wire("half_open", "connections stay up, nothing is answered and nothing acts"),
-    _wire("stalled_burst", "replies are held back and come all at once", hold=3.0),
+    _wire("stalled_burst", "replies are held back and come all at once", hold=Option(3.0, 0.0, 600.0)),
     _wire("reset", "a request is answered by a reset of the connection"),
     _wire("reset_mid_frame", "half a reply, then a reset"),
     _wire("finish", "a request is answered by closing the connection"),
-    _wire("wrong_transaction_id", "replies carry another transaction id", offset=1.0),
+    _wire("wrong_transaction_id", "replies carry another transaction id", offset=_whole(1, -65_535, 65_535)),
     _wire("zero_transaction_id", "replies carry transaction id 0"),
     _wire("repeated_transaction_id", "replies carry the previous transaction id"),
-    _wire("wrong_protocol_id", "the protocol id is not 0", value=1.0),
-    _wire("wrong_length", "the length field lies", offset=2.0),
-    _wire("wrong_unit", "replies come from another unit", unit=2.0),
+    _wire("wrong_protocol_id", "the protocol id is not 0", value=_whole(1, *_WORD)),
+    _wire("wrong_length", "the length field lies", offset=_whole(2, -65_535, 65_535)),
+    _wire("wrong_unit", "replies come from another unit", unit=_whole(2, 0, 255)),
     _wire("wrong_function", "replies carry another function code"),
-    _wire("wrong_byte_count", "the byte count lies", offset=2.0),
+    _wire("wrong_byte_count", "the byte count lies", offset=_whole(2, -255, 255)),
     _wire("short_data", "a register is missing"),
     _wire("long_data", "a register too many"),
     _wire("wrong_echo", "a write is confirmed with another address"),
     _wire("wrong_quantity", "a write is confirmed with another quantity or value"),
-    _wire("trickle", "replies come byte by byte", delay=0.05),
+    _wire("trickle", "replies come byte by byte", delay=Option(0.05, 0.0, 10.0)),
     _wire("glued_replies", "replies come two in a segment"),
-    _wire("garbage_before", "noise precedes a reply", count=5.0),
-    _wire("garbage_after", "noise follows a reply", count=5.0),
+    _wire("garbage_before", "noise precedes a reply", count=_whole(5, 1, 1_000)),
+    _wire("garbage_after", "noise follows a reply", count=_whole(5, 1, 1_000)),
     _wire("truncated", "the end of a reply is missing"),
     *(
-        _wire(f"exception_{code:02x}", f"requests are answered with exception {code:#04x}", function=0.0, count=0.0)
+        _wire(
+            f"exception_{code:02x}",
+            f"requests are refused with exception {code:#04x}: of one function code or all (0), that touch these "
+            "addresses, and only so many of them (0: all)",
+            function=_whole(0, 0, 127),
+            count=_whole(0, 0, 1_000_000),
+            from_address=_FROM,
+            to_address=_TO,
+        )
         for code in (0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x08, 0x0A, 0x0B, 0x63)
     ),
 )
@@ -161,17 +239,11 @@ class Faults:
     def begin(self, name: str, now_s: float, *, for_s: float | None, options: Mapping[str, float]) -> ActiveFault:
         """Raise a fault; raised again, it takes the new options and end."""
         kind = kind_of(name)
-        unknown = set(options) - set(kind.options)
-        if unknown:
-            raise BadInput(
-                f"the fault '{name}' takes {', '.join(kind.options) or 'no options'}, not {', '.join(sorted(unknown))}",
-                fault=name,
-            )
         fault = ActiveFault(
             name=name,
             layer=kind.layer,
             about=kind.about,
-            options={**kind.options, **options},
+            options=kind.options_of(options),
             since_s=now_s,
             until_s=None if for_s is None else now_s + for_s,
         )

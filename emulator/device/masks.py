@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from enum import IntFlag
+from math import copysign, inf, nan
 from typing import TYPE_CHECKING, TypeAlias
 
 from emulator.device.bank import Page
@@ -124,6 +125,20 @@ def _option(fault: str, option: str) -> Callable[["ChargePost"], float]:
     return lambda post: post.faults.option(fault, option)
 
 
+def _ranged(fault: str, value: Callable[["ChargePost", Field], float]) -> Callable[["ChargePost", Field], float | None]:
+    """The value, for registers that touch the fault's range of addresses."""
+
+    def ranged(post: "ChargePost", field: Field) -> float | None:
+        first, last = _range(post, fault)
+        return value(post, field) if field.address <= last and first < field.end else None
+
+    return ranged
+
+
+def _range(post: "ChargePost", fault: str) -> tuple[int, int]:
+    return int(post.faults.option(fault, "from_address")), int(post.faults.option(fault, "to_address"))
+
+
 def _index(field: Field) -> int:
     return 1 if field.span.startswith("charger_2") else 0
 
@@ -162,9 +177,19 @@ def _frozen_soc(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -
             _put(data, page, field, _raw(before, page, field))
 
 
-def _frozen_all(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
-    del post
-    data[:] = masks.frozen("stale_frozen", page)
+def _frozen_range(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
+    first, last = _range(post, "stale_frozen")
+    part = slice(2 * max(0, first - page.start), 2 * max(0, last + 1 - page.start))
+    data[part] = masks.frozen("stale_frozen", page)[part]
+
+
+def _flipped(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
+    """The sign of one meter: the station's, or that of a unit's battery."""
+    meter = int(post.faults.option("meter_sign_flipped", "meter"))
+    name = "grid_kw" if meter == 0 else "battery_kw"
+    for field in masks.fields(page):
+        if field.name == name and meter in {0, _index(field) + 1}:
+            _put(data, page, field, -_raw(data, page, field))
 
 
 def _skewed(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
@@ -186,7 +211,7 @@ def _torn(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None
             data[at : at + 2] = before[at : at + 2]
 
 
-def _swapped(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
+def _words_swapped(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
     del post
     for field in masks.fields(page):
         if field.words == 2:
@@ -194,11 +219,22 @@ def _swapped(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> N
             data[at : at + 4] = data[at + 2 : at + 4] + data[at : at + 2]
 
 
-def _one_word(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
+def _bytes_swapped(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
+    del masks, page, post
+    data[::2], data[1::2] = data[1::2], data[::2]
+
+
+def _fixed_words(masks: Masks, data: bytearray, page: Page, post: "ChargePost") -> None:
     del masks
     address = int(post.faults.option("register_value", "address"))
-    if page.start <= address < page.stop:
-        struct.pack_into(">H", data, 2 * (address - page.start), int(post.faults.option("register_value", "word")))
+    words = int(post.faults.option("register_value", "word")), int(post.faults.option("register_value", "next_word"))
+    for each, word in enumerate(words, address):
+        if page.start <= each < page.stop and word >= 0:
+            struct.pack_into(">H", data, 2 * (each - page.start), word)
+
+
+def _is_float(field: Field) -> bool:
+    return field.reg.kind is F32
 
 
 def _is_enumeration(field: Field) -> bool:
@@ -206,7 +242,7 @@ def _is_enumeration(field: Field) -> bool:
 
 
 MASKS: dict[str, Mask] = {
-    "stale_frozen": _frozen_all,
+    "stale_frozen": _frozen_range,
     "meter_skew": _skewed,
     "torn_32_bit": _torn,
     "p_ev_stuck_zero": _fixed(lambda field: field.name == "ev_kw", lambda _post, _field: 0.0),
@@ -219,17 +255,20 @@ MASKS: dict[str, Mask] = {
     "soc_sentinel": _fixed(lambda field: field.name == "ev_soc_pct", lambda _post, _field: 65_535.0),
     "soc_frozen": _frozen_soc,
     "energy_collapse": _collapsed,
-    "meter_sign_flipped": _scaled(lambda field, _raw: field.name == "grid_kw", lambda _post: -1.0),
+    "meter_sign_flipped": _flipped,
     "scale_changed": _scaled(lambda field, _raw: field.reg.unit == "W", _option("scale_changed", "factor")),
     "soc_out_of_range": _fixed(
         lambda field: field.name == "soc_pct", lambda post, _field: post.faults.option("soc_out_of_range", "value")
     ),
     "state_undefined": _fixed(_is_enumeration, lambda post, _field: post.faults.option("state_undefined", "value")),
-    "not_a_number": _fixed(lambda field: field.reg.kind is F32, lambda _post, _field: float("nan")),
-    "infinite": _fixed(lambda field: field.reg.kind is F32, lambda _post, _field: float("inf")),
-    "null_frames": _fixed(lambda _field: True, lambda _post, field: field.reg.kind.sentinel),
-    "register_value": _one_word,
-    "words_swapped": _swapped,
+    "not_a_number": _fixed(_is_float, _ranged("not_a_number", lambda _post, _field: nan)),
+    "infinite": _fixed(
+        _is_float, _ranged("infinite", lambda post, _field: copysign(inf, post.faults.option("infinite", "sign")))
+    ),
+    "null_frames": _fixed(lambda _field: True, _ranged("null_frames", lambda _post, field: field.reg.kind.sentinel)),
+    "register_value": _fixed_words,
+    "words_swapped": _words_swapped,
+    "bytes_swapped": _bytes_swapped,
 }
 FREEZING = ("stale_frozen", "soc_frozen")
-ALSO_HOLDING = {"words_swapped"}
+ALSO_HOLDING = {"words_swapped", "bytes_swapped"}

@@ -32,7 +32,7 @@ def answer(post: "ChargePost", now: Moment, unit_id: int, pdu: bytes, peer: str)
         if len(pdu) != READ.size:
             return exception(function, ILLEGAL_VALUE)
         _, address, _ = READ.unpack(pdu)
-        return _write(post, now, unit_id, function, address, pdu[3:5], peer) or pdu
+        return write(post, now, unit_id, function, address, pdu[3:5], peer) or pdu
     if function == WRITE_MANY:
         return _write_many(post, now, unit_id, pdu, peer)
     return exception(function, ILLEGAL_FUNCTION)
@@ -69,16 +69,20 @@ def _write_many(post: "ChargePost", now: Moment, unit_id: int, pdu: bytes, peer:
         return exception(WRITE_MANY, ILLEGAL_VALUE)
     if address + count > 0x10000:
         return exception(WRITE_MANY, ILLEGAL_ADDRESS)
-    return _write(post, now, unit_id, WRITE_MANY, address, data, peer) or pdu[:5]
+    return write(post, now, unit_id, WRITE_MANY, address, data, peer) or pdu[:5]
 
 
-def _write(post: "ChargePost", now: Moment, unit_id: int, function: int, address: int, data: bytes, peer: str) -> bytes:
-    """Nothing where the write was taken, else its exception."""
-    if post.faults.has("setpoint_ignored"):
+def write(post: "ChargePost", now: Moment, unit_id: int, function: int, address: int, data: bytes, peer: str) -> bytes:
+    """Let `peer` write; nothing where it was taken, else its exception."""
+    faults = post.faults
+    if faults.has("setpoint_ignored"):
+        post.truth.note(now.at, "ignored", f"unit {unit_id}, {address}", peer=peer, new=data.hex())
         return b""
-    if post.faults.has("partial_write") and len(data) > 2:
+    if faults.has("partial_write") and len(data) > 2:
         data = data[: max(4, len(data) // 4 * 2)]
-    changes = post.bank.write(unit_id, address, data)
+    if faults.has("bytes_swapped"):
+        data = b"".join(data[at : at + 2][::-1] for at in range(0, len(data), 2))
+    changes = post.bank.write(unit_id, address, data, words_swapped=faults.has("words_swapped"))
     if isinstance(changes, int):
         return exception(function, changes)
     for change in changes:

@@ -28,7 +28,8 @@ NOT_DRAWN = frozenset(
     {
         # Emergency stops never recover by themselves; the others make the device lie about what the rules judge by.
         "estop", "crash_sensor", "deep_drain", "meter_sign_flipped", "words_swapped", "scale_changed", "register_value",
-        "setpoint_inverted", "counter_reset", "occupied", "watchdog_skewed",
+        "setpoint_inverted", "counter_reset", "occupied", "watchdog_skewed", "bytes_swapped", "duplicate_address",
+        "second_master", "error_flags_corrupted",
     }
 )  # fmt: skip
 DEVICE_FAULTS = tuple(

@@ -62,6 +62,13 @@ async def no_connection(served: Served, client: Raw, good: bytes) -> bool:
     return await (await served.connect()).closed()
 
 
+async def nobody_listens(served: Served, client: Raw, good: bytes) -> bool:
+    await served.server.mind_the_port()
+    with pytest.raises(ConnectionRefusedError):
+        await served.connect()
+    return await client.closed()
+
+
 async def occupied(served: Served, client: Raw, good: bytes) -> bool:
     client.send(ASKED)
     return await client.bytes_until_quiet() == good and await (await served.connect()).closed()
@@ -108,6 +115,7 @@ def header(data: bytes, *, transaction: int = 7, protocol: int = 0, length: int 
 
 SEEN: dict[str, tuple[See, dict[str, float]]] = {
     "telemetry_gap": (no_connection, {}),
+    "refused": (nobody_listens, {}),
     "occupied": (occupied, {}),
     "slow_replies": (late, {"delay": 0.4}),
     "lost_replies": (acted, {}),
@@ -155,6 +163,7 @@ async def test_a_wire_fault_is_seen_and_gone_when_it_is_cleared(name: str) -> No
         assert await see(served, client, good)
 
         served.station.post.end_fault(name)
+        await served.server.mind_the_port()
         again = await served.connect()
         again.send(ASKED)
         assert await asyncio.wait_for(again.reader.readexactly(len(good)), 5.0) == good
@@ -178,6 +187,28 @@ async def test_an_exception_may_hit_one_function_code() -> None:
         assert (await client.ask(read(4, 1000, 2)))[0] == 4
         assert await client.ask(BLOCK[7:]) == b"\x90\x03"
         assert served.station.post.bank.value(1, 2500) == 60
+
+
+async def test_an_exception_may_hit_a_range_of_addresses() -> None:
+    async with serving() as served:
+        client = await served.connect()
+        served.station.post.begin_fault("exception_02", options={"from_address": 1010, "to_address": 1015})
+
+        touches = [(1000, 10), (1000, 11), (1015, 1), (1016, 2), (1008, 12)]
+        codes = [(await client.ask(read(4, address, count)))[0] for address, count in touches]
+        assert codes == [4, 0x84, 0x84, 4, 0x84]
+        served.station.post.begin_fault("exception_04", options={"from_address": 2500, "to_address": 2500})
+        assert (await client.ask(BEAT[7:])) == b"\x86\x04"
+        assert (await client.ask(struct.pack(">BHH", 6, 2501, 1)))[0] == 6
+
+
+async def test_replies_that_come_late_by_chance_keep_their_order() -> None:
+    async with serving() as served:
+        client = await served.connect()
+        served.station.post.begin_fault("slow_replies", options={"delay": 0.0, "jitter": 0.2})
+        client.send(b"".join(request(read(4, 1000, 2), transaction=number) for number in range(20)))
+
+        assert [(await client.frame())[0] for _ in range(20)] == list(range(20))
 
 
 async def test_some_replies_are_lost_and_the_rest_come() -> None:

@@ -1,5 +1,6 @@
 """Every plant and register fault is seen from outside, ends when it is cleared, and is in the truth."""
 
+import struct
 from collections.abc import Callable
 from math import isclose
 from typing import Any
@@ -183,6 +184,27 @@ def shows(span_field: str, value: object) -> Callable[[Rig], bool]:
     return check
 
 
+def swapped_both_ways(rig: Rig) -> bool:
+    """80 kW read low word first, and 60 kW act only when they are written so."""
+    read = rig.run(1).words(3, 2506, 2) == (80_000 - 65_536, 1)
+    written = rig.put(2506, 60_000, 0) == 0 and rig.run(1).words(3, 2506, 2) == (60_000, 0)
+    return read and written and abs(rig.post.meter.grid_kw - 60.0) < 0.01
+
+
+def bytes_swapped_both_ways(rig: Rig) -> bool:
+    read = rig.run(1).words(3, 2500, 2) == (60 << 8, 1 << 8)
+    return read and rig.put(2500, 30 << 8, many=False) == 0 and rig.words(3, 2500, 1) == (30 << 8,)
+
+
+def two_devices(rig: Rig) -> bool:
+    """Every second answer knows another counter, and what is written to one of them the other never hears."""
+    rig.run(60)
+    counters = [rig.words(4, 1022, 2) for _ in range(4)]
+    assert rig.put(2500, 30, many=False) == 0
+    intervals = {rig.words(3, 2500, 1) for _ in range(2)}
+    return counters[0] == counters[2] != counters[1] == counters[3] and intervals == {(30,), (60,)}
+
+
 def off_by_ten(rig: Rig) -> bool:
     rig.run(1)
     return isclose(rig.read(GRID).grid_kw or 0.0, 10.0 * rig.post.meter.grid_kw, rel_tol=1e-5)
@@ -237,7 +259,13 @@ SEEN: dict[str, Callable[[Rig], bool]] = {
     ),
     "stale_frozen": nothing_moves,
     "torn_32_bit": torn,
-    "words_swapped": lambda rig: rig.run(1).words(3, 2506, 2) == (80_000 - 65_536, 1),
+    "words_swapped": swapped_both_ways,
+    "bytes_swapped": bytes_swapped_both_ways,
+    "duplicate_address": two_devices,
+    "second_master": lambda rig: rig.run(1).read(MANAGEMENT).clearance_kw == 10.0,
+    "error_flags_corrupted": lambda rig: (
+        rig.run(1).read(ERRORS).errors == Errors.ERROR_FLAGS_CORRUPTED and (rig.read(CHARGER_1).ev_kw or 0.0) > 100.0
+    ),
     "meter_sign_flipped": lambda rig: (rig.run(1).read(GRID).grid_kw or 0.0) < -70.0,
     "scale_changed": off_by_ten,
     "register_value": shows("battery.soc_pct", None),
@@ -332,11 +360,102 @@ def test_a_fault_raised_on_a_register_changes_the_very_next_read() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
-    [("no_such_fault", {}, "no fault 'no_such_fault'"), ("estop", {"strength": 2.0}, "takes no options")],
+    [
+        ("no_such_fault", {}, "no fault 'no_such_fault'"),
+        ("estop", {"strength": 2.0}, "takes no options"),
+        ("register_value", {"word": 65_536.0}, "'word' .* a whole number from 0 to 65535"),
+        ("register_value", {"word": 1.5}, "a whole number"),
+        ("string_offline", {"unit": 3.0}, "from 1 to 2"),
+        ("garbage_before", {"count": 1e12}, "from 1 to 1000"),
+        ("slow_replies", {"delay": -1.0}, "from 0 to 600"),
+        ("watchdog_skewed", {"ratio": float("nan")}, "not nan"),
+        ("scale_changed", {"factor": float("inf")}, "not inf"),
+    ],
 )
 def test_unknown_faults_and_options_are_refused(name: str, options: dict[str, float], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         Rig().post.begin_fault(name, options=options)
+
+
+RANGED = ["null_frames", "stale_frozen", "not_a_number", "infinite"]
+
+
+@pytest.mark.parametrize("name", RANGED)
+def test_a_fault_of_registers_may_hit_a_range_of_addresses_only(name: str) -> None:
+    rig = controlled()
+    rig.post.begin_fault(name, options={"from_address": 1008, "to_address": 1009})
+    at_start = rig.words(4, 1008, 2)
+    rig.run(30)
+
+    healthy = struct.unpack(">2H", struct.pack(">f", rig.post.meter.frequency_hz(rig.now.s)))
+    outside = struct.unpack(">2H", struct.pack(">f", rig.post.meter.imported_kwh))
+    assert rig.words(4, 1022, 2) == outside
+    assert rig.words(4, 1008, 2) != healthy
+    if name == "stale_frozen":
+        assert rig.words(4, 1008, 2) == at_start
+
+
+def test_two_words_of_one_value_may_be_fixed() -> None:
+    rig = controlled()
+    rig.post.begin_fault("register_value", options={"address": 1008, "word": 0, "next_word": 0})
+
+    assert rig.read(GRID).frequency_hz == 0.0
+
+
+@pytest.mark.parametrize("meter", [0, 1, 2])
+def test_any_of_three_meters_may_count_the_other_way_round(meter: int) -> None:
+    rig = controlled()
+    rig.post.begin_fault("meter_sign_flipped", options={"meter": meter})
+    rig.run(2)
+
+    truth = [rig.post.meter.grid_kw, *(string.power_kw for string in rig.post.strings)]
+    seen = [rig.read(GRID).grid_kw, rig.read(BATTERY_1).battery_kw, rig.read(BATTERY_2).battery_kw]
+    signs = [-1.0 if each == meter else 1.0 for each in range(3)]
+    assert seen == pytest.approx([sign * true for sign, true in zip(signs, truth, strict=True)], rel=1e-5)
+
+
+def test_the_counters_may_jump_instead() -> None:
+    rig = controlled()
+    rig.post.begin_fault("counter_reset", options={"to_kwh": 5_000.0})
+    rig.run(1)
+
+    assert rig.read(GRID).energy_imported_kwh == pytest.approx(5_000.0, abs=0.1)
+
+
+def test_a_write_that_is_ignored_is_in_the_truth_all_the_same() -> None:
+    rig = controlled()
+    rig.post.begin_fault("setpoint_ignored")
+    rig.write(MANAGEMENT.write(operation_mode=0))
+
+    assert [(note.name, note.new) for note in rig.post.truth.notes if note.kind == "ignored"] == [
+        ("unit 1, 2501", "0000")
+    ]
+
+
+def test_a_second_master_is_in_the_truth_as_who_it_is() -> None:
+    rig = controlled()
+    rig.post.begin_fault("second_master", options={"clearance": 20})
+    rig.run(3)
+    rig.write(MANAGEMENT.write(clearance_kw=70.0))
+    rig.run(3)
+
+    writes = [note for note in rig.post.truth.notes if note.name == "management.clearance_kw"][-3:]
+    assert [(note.peer, note.new) for note in writes] == [
+        ("second master", "20"),
+        ("local", "70"),
+        ("second master", "20"),
+    ]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_option_takes_the_ends_of_its_range(name: str) -> None:
+    kind = CATALOGUE[name]
+    for end in ("low", "high"):
+        rig = controlled()
+        rig.post.begin_fault(name, options={option: getattr(it, end) for option, it in kind.options.items()})
+        rig.run(3)
+        for span in (GRID, STATUS, BATTERY_1, CHARGER_1, MANAGEMENT):
+            rig.ask(struct.pack(">BHH", span.table.value, span.address, span.count))
 
 
 def test_every_fault_is_described() -> None:

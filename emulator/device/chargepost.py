@@ -51,6 +51,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     energy_kwh: tuple[float, float]
     charged_kwh: tuple[float, float] = (0.0, 0.0)
     discharged_kwh: tuple[float, float] = (0.0, 0.0)
+    worn_s: tuple[float, float] = (0.0, 0.0)
     imported_kwh: float = 0.0
     exported_kwh: float = 0.0
     pv_kwh: float = 0.0
@@ -201,6 +202,7 @@ class ChargePost:
             energy_kwh=(first.energy_kwh, second.energy_kwh),
             charged_kwh=(first.charged_kwh, second.charged_kwh),
             discharged_kwh=(first.discharged_kwh, second.discharged_kwh),
+            worn_s=(first.worn_s, second.worn_s),
             imported_kwh=self.meter.imported_kwh,
             exported_kwh=self.meter.exported_kwh,
             pv_kwh=self.pv_kwh,
@@ -530,15 +532,19 @@ class ChargePost:
     def _look_around(self) -> None:
         second = second_of_day(self.now.at, self._zone)
         self.environment.look(second)
+        for string in self.strings:
+            string.age()
         pv = self.profile.pv
         if pv is not None:
             self.pv_available_kw = min(pv.peak_kw * self.environment.sun_ratio(second), pv.inverter_kw)
 
     def _remember(self, memory: Memory) -> None:
         for index, string in enumerate(self.strings):
-            string.energy_kwh = min(memory.energy_kwh[index], string.capacity_kwh)
             string.charged_kwh = memory.charged_kwh[index]
             string.discharged_kwh = memory.discharged_kwh[index]
+            string.worn_s = memory.worn_s[index]
+            string.age()
+            string.energy_kwh = min(memory.energy_kwh[index], string.capacity_kwh)
             self.outlets[index].lifetime_kwh = memory.ev_kwh[index]
         self.meter.imported_kwh, self.meter.exported_kwh = memory.imported_kwh, memory.exported_kwh
         self.pv_kwh = memory.pv_kwh

@@ -2,12 +2,13 @@
 
 The state is energy at the cells. Power is AC, + discharging. Converter loss is a curve over power; the string adds
 I^2 R at the open-circuit voltage of its state of charge. Temperature follows the ambient with a lag and the square of
-the load. Limits fall with temperature, toward the floor and toward the ceiling.
+the load. Limits fall with temperature, toward the floor and toward the ceiling. With its cycles and years the string
+loses capacity and gains resistance; energy is never lost by that, the state of charge rises a little instead.
 """
 
 import math
 
-from emulator.physics.nameplate import StringPlate
+from emulator.physics.nameplate import WORN_OUT_RATIO, StringPlate
 
 OCV_V = (
     (0, 2.80), (2, 3.00), (5, 3.13), (10, 3.20), (15, 3.22), (20, 3.25), (30, 3.28), (40, 3.29), (50, 3.30),
@@ -17,6 +18,7 @@ OCV_V = (
 
 CEILING_BAND_PCT = 2.0
 CEILING_LEAST_KW = 5.0
+YEAR_S = 365.25 * 86_400.0
 
 
 class BatteryString:
@@ -24,8 +26,8 @@ class BatteryString:
 
     __slots__ = (
         "_keep",
+        "_new_ohm_per_v2",
         "_ohm_per_v2",
-        "_per_step",
         "capacity_kwh",
         "charge_max_kw",
         "charged_kwh",
@@ -44,7 +46,6 @@ class BatteryString:
     def __init__(self, plate: StringPlate, *, soc_pct: float, ambient_c: float) -> None:
         self.plate = plate
         self.capacity_kwh = plate.capacity_kwh
-        self.energy_kwh = plate.capacity_kwh * soc_pct / 100.0
         self.temperature_c = ambient_c
         self.power_kw = 0.0
         self.loss_kw = 0.0
@@ -56,8 +57,10 @@ class BatteryString:
         self.offline = False
         self.floor_off = False
         self._keep = 1.0 - math.exp(-1.0 / plate.thermal_lag_s)
-        self._per_step = 3600.0
-        self._ohm_per_v2 = tuple(_ohm_per_v2(plate, pct) for pct in range(102))
+        self._new_ohm_per_v2 = tuple(_ohm_per_v2(plate, pct) for pct in range(102))
+        self._ohm_per_v2 = self._new_ohm_per_v2
+        self.age()
+        self.energy_kwh = self.capacity_kwh * soc_pct / 100.0
 
     @property
     def soc_pct(self) -> float:
@@ -65,10 +68,17 @@ class BatteryString:
 
     @property
     def health_ratio(self) -> float:
-        """Capacity left of the new string's, by full cycles and calendar; it is reported and not yet felt."""
-        cycles = self.discharged_kwh / self.capacity_kwh
-        years = self.worn_s / (365.25 * 86_400.0)
-        return 1.0 - self.plate.fade_per_cycle_ratio * cycles - self.plate.fade_per_year_ratio * math.sqrt(years)
+        """Capacity left of the new string's, by full cycles and calendar; a worn-out string fades no further."""
+        plate = self.plate
+        cycles = plate.cycles_before + self.discharged_kwh / plate.capacity_kwh
+        return max(WORN_OUT_RATIO, plate.health_ratio(cycles, plate.years_before + self.worn_s / YEAR_S))
+
+    def age(self) -> None:
+        """Let capacity and resistance feel the wear; it comes so slowly that once a minute will do."""
+        health = self.health_ratio
+        self.capacity_kwh = self.plate.capacity_kwh * health
+        stiffer = 1.0 + self.plate.stiffening_ratio * (1.0 - health)
+        self._ohm_per_v2 = tuple(stiffer * ohm for ohm in self._new_ohm_per_v2)
 
     def look(self, ceiling_pct: float) -> None:
         """Set what the string can do in the coming second when it may be charged up to `ceiling_pct`."""
@@ -118,7 +128,7 @@ class BatteryString:
             )
             dc = power_kw + loss
             index = int(100.0 * self.energy_kwh / self.capacity_kwh)
-            loss += dc * dc * self._ohm_per_v2[max(0, index)]
+            loss += dc * dc * self._ohm_per_v2[min(max(0, index), 101)]
             self.loss_kw = loss
             self.energy_kwh -= (power_kw + loss) / 3600.0
             if power_kw > 0.0:

@@ -1,5 +1,6 @@
 """What a station is made of: every figure of the physics is a field of a profile, checked before anything starts."""
 
+import math
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
@@ -11,6 +12,7 @@ Pct: TypeAlias = Annotated[float, Meta(ge=0.0, le=100.0)]
 Ratio: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 Celsius: TypeAlias = Annotated[float, Meta(ge=-60.0, le=120.0)]
+WORN_OUT_RATIO = 0.5
 
 
 class Plate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +23,8 @@ class StringPlate(Plate, frozen=True, kw_only=True):
     """One LFP string with its converter; energies are usable at the cells, powers are AC.
 
     Converter loss at |P| is `fixed * P / (P + 1) + linear * P + quadratic * P^2`, to which the string adds I^2 R.
+    A string fades with its full cycles and with the root of its years; for every percent of capacity lost, resistance
+    rises by `stiffening_ratio` percent. `cycles_before` and `years_before` are what a used string has behind it.
     """
 
     capacity_kwh: PositiveKwh = 95.0
@@ -42,6 +46,9 @@ class StringPlate(Plate, frozen=True, kw_only=True):
     no_charge_below_c: Celsius = 0.0
     fade_per_cycle_ratio: Ratio = 2.5e-5
     fade_per_year_ratio: Ratio = 0.01
+    stiffening_ratio: Annotated[float, Meta(ge=0.0, le=20.0)] = 2.0
+    cycles_before: Annotated[float, Meta(ge=0.0, le=20_000.0)] = 0.0
+    years_before: Annotated[float, Meta(ge=0.0, le=30.0)] = 0.0
 
     def __post_init__(self) -> None:
         if not self.floor_pct < self.full_discharge_above_pct < self.ceiling_pct:
@@ -51,6 +58,15 @@ class StringPlate(Plate, frozen=True, kw_only=True):
             )
         if not self.derate_from_c < self.stop_at_c:
             raise ValueError(f"derate_from_c {self.derate_from_c} must lie below stop_at_c {self.stop_at_c}")
+        if self.health_ratio(self.cycles_before, self.years_before) < WORN_OUT_RATIO:
+            raise ValueError(
+                f"after cycles_before {self.cycles_before:g} and years_before {self.years_before:g} less than "
+                f"{WORN_OUT_RATIO:.0%} of the capacity is left"
+            )
+
+    def health_ratio(self, cycles: float, years: float) -> float:
+        """Capacity left of the new string's."""
+        return 1.0 - self.fade_per_cycle_ratio * cycles - self.fade_per_year_ratio * math.sqrt(years)
 
 
 class OutletPlate(Plate, frozen=True, kw_only=True):

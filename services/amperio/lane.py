@@ -7,6 +7,7 @@ meanwhile the station's own watchdog takes control back.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -33,6 +34,8 @@ from shared.moment import Moment
 
 ANSWER_WITHIN_S = 2.0
 """Real seconds that a dispatch route waits for the read-back."""
+ARRIVAL_WAIT_S = 0.05
+"""Real seconds that a cycle waits, after its look, for a command that is on its way to the disk."""
 STORE_STUCK_S = 0.25
 EVENTS_HELD_MAX = 10_000
 LANE_DEAD_S = 5.0
@@ -68,12 +71,15 @@ class SiteLane:
         self.config_acks: list[ConfigAck] = []
         self.image_at: Moment | None = None
         self.overruns = 0
+        self.due_s = 0.0
+        """When the latest cycle of the schedule had to begin."""
         self.starts = 0
         self._clock = clock
         self._database = database
         self._locks = locks
         self._phase_s = phase_s
         self._woken = asyncio.Event()
+        self._begun_s = 0.0
         self._cycled_at: Moment | None = None
         self._cycle_number = 0
         self._look_at_all = True
@@ -88,6 +94,7 @@ class SiteLane:
         self._stored_through: int | None = None
         self._events_through: int | None = None
         self._operator_kept: list[asyncio.Future[None]] = []
+        self._arriving: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._events_held: list[Event] = []
         self._entries_held: dict[str, Entry] = {}
@@ -97,22 +104,41 @@ class SiteLane:
     # ---- what others put in ------------------------------------------------------------------------------------------
 
     async def submit(self, command: DispatchCommand) -> DispatchAck:
-        """Take a command in, make it durable, wake the lane, and answer with what is true within two seconds."""
+        """Take a command in, wake the lane, and answer with what is true within two seconds.
+
+        The lane reads the station while the command becomes durable, and acts only after both. Its final state stands
+        in the store's queue before the answer is given, so that the audit line of the call, for which the gate waits,
+        is durable only together with it.
+        """
         admission = self.agent.admit(self._clock.now(), command)
         if admission.repeated is not None:
             return admission.repeated
         command_id = admission.entry.command_id
-        try:
-            await self._database.run(lambda store: tables.keep_entries(store, self.site_id, (admission.entry,)))
-        except StoreFailed:
-            self.agent.ledger.drop(command_id)
-            raise
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers[command_id] = answered
+        kept = self._database.give(partial(tables.keep_entries, site=self.site_id, entries=(admission.entry,)))
+        self._arriving[command_id] = kept
+        kept.add_done_callback(partial(self._arrived, command_id))
+        self.wake()
+        try:
+            # `wait`, so that a caller who gives up cancels neither the commit nor what follows from it.
+            await asyncio.wait([kept])
+            kept.result()
+            await asyncio.wait([answered], timeout=ANSWER_WITHIN_S)
+        finally:
+            self._answers.pop(command_id, None)
+        return self._answer(command_id)
+
+    def _arrived(self, command_id: str, kept: asyncio.Future[None]) -> None:
+        """Durable: it may act from the next decision on. Refused by the store: it was never accepted."""
+        del self._arriving[command_id]
+        if kept.cancelled() or kept.exception() is not None:
+            self.agent.ledger.drop(command_id)
+            return
         self._released.append(command_id)
         self.wake()
-        await asyncio.wait([answered], timeout=ANSWER_WITHIN_S)
-        self._answers.pop(command_id, None)
+
+    def _answer(self, command_id: str) -> DispatchAck:
         entry = self.agent.ledger.find(command_id)
         assert entry is not None
         ack = ack_of(entry.record)
@@ -180,9 +206,14 @@ class SiteLane:
             self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, text, Severity.CRITICAL),))
 
     async def _tick(self) -> None:
-        next_s = self._clock.now().s + self._phase_s
+        """Wake the lane on an absolute schedule; the phase spreads the sites of a process over the second."""
+        period_s = self.agent.watchdog.cycle_s
+        next_s = (self._clock.now().s // period_s + 1.0 + self._phase_s) * period_s
         while True:
             await self._clock.sleep_until(next_s)
+            if self._begun_s < self.due_s:
+                self.overruns += 1
+            self.due_s = next_s
             self._woken.set()
             period_s = self.agent.watchdog.cycle_s
             next_s += period_s
@@ -195,19 +226,25 @@ class SiteLane:
     async def cycle(self) -> None:
         """Look, decide, act, keep."""
         now = self._clock.now()
+        self._begun_s = now.s
         image = await self._look(now)
+        if self._arriving:
+            # They became durable while the station was read; a store that hangs holds no cycle up for long.
+            await asyncio.wait(self._arriving.values(), timeout=ARRIVAL_WAIT_S)
         orders = self.agent.step(now, image, self._inbox())
         outcomes = await self.link.carry_out(orders) if orders.writes or orders.checks else Outcomes()
         settled = self.agent.settle(self._clock.now(), outcomes)
         self._report(settled.facts)
         await self._keep(orders.sample, settled)
         self._cycled_at = self._clock.now()
-        for entry in settled.entries:
+        if settled.config_ack is not None:
+            self.config_acks.append(settled.config_ack)
+
+    def _give_answers(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             future = self._answers.get(entry.command_id)
             if future is not None and not entry.is_open and not future.done():
                 future.set_result(None)
-        if settled.config_ack is not None:
-            self.config_acks.append(settled.config_ack)
 
     async def _look(self, now: Moment) -> SiteImage | None:
         self._cycle_number += 1
@@ -240,6 +277,8 @@ class SiteLane:
         self._hold_events((self.agent.event(now, kind, text, severity),))
 
     def _inbox(self) -> Inbox:
+        """Everything that came until now; what woke the lane meanwhile is in it."""
+        self._woken.clear()
         inbox = Inbox(
             released=tuple(self._released),
             exchanges=tuple(self._exchanges),
@@ -291,8 +330,10 @@ class SiteLane:
             if keepsake is not None:
                 tables.keep_keepsake(store, self.site_id, keepsake)
 
+        kept = self._database.give(work)
+        self._give_answers(entries)
         try:
-            await self._database.run(work)
+            await kept
         except StoreFailed as error:
             self._store_trouble(error, sample)
             return
@@ -302,9 +343,9 @@ class SiteLane:
         if events_through == self._events_through:
             self._events_through = None
         if self._operator is None:
-            for kept in self._operator_kept:
-                if not kept.done():
-                    kept.set_result(None)
+            for told in self._operator_kept:
+                if not told.done():
+                    told.set_result(None)
             self._operator_kept = []
         self._events_held, self._entries_held, self._keepsake_held = [], {}, None
         if rows:

@@ -215,9 +215,9 @@ class Ledger:
         return self._put(msgspec.structs.replace(entry, record=record))
 
     def answered(self, command_id: str, ack: DispatchAck) -> None:
-        """Remember the answer that was given first."""
+        """Remember the answer that was given first, where it is not the one that the record gives for ever."""
         entry = self._entries[command_id]
-        if entry.answer is None:
+        if entry.answer is None and entry.is_open:
             self._put(msgspec.structs.replace(entry, answer=ack))
 
     def drop(self, command_id: str) -> None:

@@ -1,7 +1,8 @@
 """SQLite on its own thread: one connection per file, WAL, synchronous FULL, and one commit for all who wait.
 
-Work is a function of the connection. Whatever waits is done in one transaction, so that ten sites cost one fsync; if
-one piece fails, the group is undone and each is tried alone. Foreign exceptions become StoreFailed here and nowhere
+Work is a function of the connection, done in the order in which it was given. Whatever waits, or comes within a
+moment, is done in one transaction, so that a thousand sites cost a few fsyncs; if one piece fails, the group is undone
+and each is tried alone. Foreign exceptions become StoreFailed here and nowhere
 else. A damaged file is put aside, never used and never deleted.
 """
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 
 GROUP_MAX = 256
+GATHER_S = 0.0005
+"""How long a commit waits for company: an answer and its audit line, or the neighbours of a site, cost one fsync."""
 BUSY_TIMEOUT_MS = 1000
 CHECKPOINT_PAGES = 256
 JOURNAL_LIMIT_BYTES = 4 * 1024 * 1024
@@ -88,12 +91,16 @@ class Database:
 
     async def run(self, work: Work[T]) -> T:
         """The result of `work`, committed; StoreFailed where the disk did not take it."""
+        return await self.give(work)
+
+    def give(self, work: Work[T]) -> "asyncio.Future[T]":
+        """The same for one who does not wait yet: `work` stands in the queue before anything that is given later."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._busy_since_s is None:
             self._busy_since_s = real_now_s()
         self._jobs.put(_Job(work, future, loop))
-        return await future
+        return future
 
     @property
     def stuck_s(self) -> float:
@@ -132,22 +139,29 @@ class Database:
 
     def _serve(self) -> None:
         while True:
-            first = self._jobs.get()
-            if first is None:
-                self._connection.close()
-                return
-            group, last = [first], False
-            while len(group) < GROUP_MAX and not self._jobs.empty():
-                job = self._jobs.get()
-                if job is None:
-                    last = True
-                    break
-                group.append(job)
-            self._do(group)
+            group, last = self._group()
+            if group:
+                self._do(group)
             self._busy_since_s = None if self._jobs.empty() else real_now_s()
             if last:
                 self._connection.close()
                 return
+
+    def _group(self) -> "tuple[list[_Job], bool]":
+        """What goes into the next transaction, and whether it is the last one."""
+        job = self._jobs.get()
+        group: list[_Job] = []
+        until_s = real_now_s() + GATHER_S
+        while job is not None:
+            group.append(job)
+            left_s = until_s - real_now_s()
+            if len(group) == GROUP_MAX or (left_s <= 0.0 and self._jobs.empty()):
+                return group, False
+            try:
+                job = self._jobs.get(timeout=max(left_s, 0.0))
+            except queue.Empty:
+                return group, False
+        return group, True
 
     def _do(self, group: "list[_Job]") -> None:
         done = self._together(group)

@@ -129,11 +129,10 @@ class Bank:
         for field in set(HOLDING.values()):
             if field.unit_id not in self.units:
                 continue
-            default = field.reg.default
+            default = self._defaults.get(field.vendor, field.reg.default)
             if isinstance(default, str) and field.reg.kind is not TEXT:
                 default = self._defaults[default]
-            if default is None:
-                default = self._defaults[field.vendor]
+            assert default is not None
             self._put(field, default.encode() if isinstance(default, str) else default)
 
     def read(self, unit_id: int, function: int, address: int, count: int, step: int) -> bytes | int:

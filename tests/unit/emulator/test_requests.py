@@ -197,3 +197,8 @@ def test_no_request_whatever_makes_the_station_stumble(pdu: bytes, unit: int) ->
 
     assert 2 <= len(reply) <= 253
     assert reply[0] & 0x7F == (pdu[0] & 0x7F if pdu else 0)
+
+
+def test_the_ceiling_without_control_reads_as_this_station_has_it() -> None:
+    assert Rig("reference_day").read(CONFIG).fallback_clearance_kw == 80.0
+    assert Rig("chargepost").read(CONFIG).fallback_clearance_kw == 40.0

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -11,7 +12,8 @@ from litestar.exceptions import HTTPException
 
 from emulator.api import SideDoor, problem
 from emulator.device.truth import MOST_SECONDS
-from emulator.memory import MemoryFile, as_of
+from emulator.director import fault_mistake
+from emulator.memory import MemoryFile, Saved, as_of
 from emulator.runtime import Runtime, Unit
 from emulator.server import Server
 from emulator.settings import Settings
@@ -33,7 +35,7 @@ def clock_of(settings: Settings) -> SystemClock:
 
 def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
     """Stations on bound ports, not yet listening; call inside a running loop."""
-    scenario = load_scenario(settings.scenario)
+    scenario = load_scenario(settings.scenario, check=fault_mistake)
     profile = load_station(settings.station or scenario.station)
     sessions = load_sessions(settings.sessions) if settings.sessions else ()
     tls = _tls_of(settings)
@@ -43,8 +45,9 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
         memory = _memory_of(settings, name)
         saved = memory.load() if memory else None
         now = clock.now()
+        began_at = _began_at(settings, saved, scenario.name) or now.at
         if saved is not None:
-            saved = as_of(saved, now.at)
+            saved = as_of(saved, now.at, began_at)
         station = Station(
             profile,
             scenario,
@@ -53,6 +56,7 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             seed=(scenario.seed if settings.seed is None else settings.seed) + index,
             memory=None if saved is None else saved.memory,
             since=None if saved is None else saved.at,
+            began_at=began_at,
             truth_seconds=max(LEAST_TRUTH_S, MOST_SECONDS // settings.stations),
         )
         bound = bind(Listener(settings.host, settings.port + index if settings.port else 0))
@@ -100,6 +104,13 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         with suppress(asyncio.CancelledError):
             await loop
         log.info("emulator_stopped")
+
+
+def _began_at(settings: Settings, saved: Saved | None, story: str) -> datetime | None:
+    """When the story began: with the stack's clock, else where it was left in the data directory; None if just now."""
+    if settings.origin_sim is not None:
+        return settings.origin_sim.astimezone(UTC)
+    return saved.began_at if saved is not None and saved.story == story else None
 
 
 def _memory_of(settings: Settings, name: str) -> MemoryFile | None:

@@ -1,7 +1,7 @@
 """Plays a scenario on a station: which cars arrive, wait and leave, and which events are due at this moment."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf, log
 from zoneinfo import ZoneInfo
@@ -61,7 +61,8 @@ class Director:
     """Feed it every second before the station's own step. `sessions` replace those of the scenario.
 
     Sessions that began less than their stay ago are played late with the stay that is left, so that a station that is
-    started at noon finds the cars of noon. After a restart only those count that came since `since`.
+    started at noon finds the cars of noon. The timeline counts from `began_at` (else from now), and what it has in
+    store for the time before now happens late in the same way. After a restart only what came after `since` counts.
     """
 
     def __init__(
@@ -71,12 +72,18 @@ class Director:
         *,
         sessions: Sequence[Session] = (),
         since: datetime | None = None,
+        began_at: datetime | None = None,
         seed: int | None = None,
     ) -> None:
+        mistake = fault_mistake(scenario)
+        if mistake:
+            raise BadInput(mistake)
+        self.began_at = now.at if began_at is None else min(began_at, now.at)
         self._zone = ZoneInfo(scenario.timezone)
         self._scenario = scenario
-        self._start_s = now.s
+        self._start_s = now.s - (now.at - self.began_at).total_seconds()
         self._since = since
+        self._known_until_s = -1.0 if since is None else (since - self.began_at).total_seconds()
         self._dated = deque(moved_to_clock(sessions or scenario.dated_sessions, now.at, self._zone))
         self._daily = () if sessions else scenario.sessions
         self._today = day_of(now.at, self._zone) - DAY
@@ -87,13 +94,8 @@ class Director:
         self.turned_away = 0
         self._chance = Chance(scenario.seed if seed is None else seed)
         self._next_fault_s = inf
-        for event in scenario.timeline:
-            if isinstance(event, FaultBegins | FaultEnds):
-                kind_of(event.fault)
         if scenario.drawn_faults is not None:
-            for name in scenario.drawn_faults.faults:
-                kind_of(name)
-            self._next_fault_s = now.s + self._chance.wait_s(3600.0 / scenario.drawn_faults.per_hour)
+            self._next_fault_s = self._start_s + self._chance.wait_s(3600.0 / scenario.drawn_faults.per_hour)
 
     @property
     def waiting(self) -> int:
@@ -113,7 +115,7 @@ class Director:
         if self._queue:
             self._let_in(now, post)
         if now.s >= self._next_fault_s:
-            self._draw_fault(now, post)
+            self._draw_faults(now, post)
 
     def arrive(self, now: Moment, car: Car) -> None:
         """A car comes to the station and queues."""
@@ -121,16 +123,32 @@ class Director:
             raise BadInput("the queue in front of the station is full", waiting=len(self._queue))
         self._queue.append(Waiting(car, now.s + car.patience_s))
 
-    def _draw_fault(self, now: Moment, post: ChargePost) -> None:
+    def _draw_faults(self, now: Moment, post: ChargePost) -> None:
+        """Raise what chance has in store up to now; the draws of a restarted station go on where they were."""
         drawn = self._scenario.drawn_faults
         assert drawn is not None
-        name = drawn.faults[int(self._chance.draw() * len(drawn.faults))]
-        post.begin_fault(name, for_s=max(1.0, self._chance.wait_s(drawn.mean_s)))
-        self._next_fault_s = now.s + self._chance.wait_s(3600.0 / drawn.per_hour)
+        while now.s >= self._next_fault_s:
+            begins_s = self._next_fault_s
+            name = drawn.faults[int(self._chance.draw() * len(drawn.faults))]
+            left_s = begins_s + max(1.0, self._chance.wait_s(drawn.mean_s)) - now.s
+            self._next_fault_s = begins_s + self._chance.wait_s(3600.0 / drawn.per_hour)
+            if begins_s - self._start_s > self._known_until_s and left_s > 0.0:
+                post.begin_fault(name, for_s=left_s)
 
     def _play_timeline(self, now: Moment, post: ChargePost) -> None:
-        while self._timeline and now.s - self._start_s >= self._timeline[0].at_s:
-            self.perform(self._timeline.popleft(), now, post)
+        passed_s = now.s - self._start_s
+        while self._timeline and passed_s >= self._timeline[0].at_s:
+            event = self._timeline.popleft()
+            late_s = passed_s - event.at_s
+            if event.at_s <= self._known_until_s and not isinstance(event, AmbientChanges):
+                continue  # the station remembers what happened before its restart, except for the weather
+            if isinstance(event, EvArrives):
+                self._queue_late(event, now, late_s)
+            elif isinstance(event, FaultBegins) and event.for_s is not None:
+                if late_s < event.for_s:
+                    post.begin_fault(event.fault, for_s=event.for_s - late_s, options=dict(event.options))
+            else:
+                self.perform(event, now, post)
 
     def perform(self, event: Event, now: Moment, post: ChargePost) -> None:
         """Let one event happen now, whatever its `at_s` says."""
@@ -165,16 +183,18 @@ class Director:
     def _meet_one(self, session: Session, now: Moment) -> None:
         if self._since is not None and session.start_at <= self._since:
             return
-        late_s = (now.at - session.start_at).total_seconds()
-        left_s = session.stay_s - late_s
+        self._queue_late(session, now, (now.at - session.start_at).total_seconds())
+
+    def _queue_late(self, car: Car, now: Moment, late_s: float) -> None:
+        """A car that came `late_s` ago queues with the stay that is left, unless it has gone or the queue is full."""
+        left_s = car.stay_s if late_s <= 1.0 else car.stay_s - late_s
         if left_s <= 0.0:
             return
         if len(self._queue) >= MOST_WAITING:
             self.turned_away += 1
             return
-        wish = {name: getattr(session, name) for name in Car.__struct_fields__}
-        wish["stay_s"] = left_s if late_s > 1.0 else session.stay_s
-        self._queue.append(Waiting(Car(**wish), now.s + session.patience_s))
+        wish = {name: getattr(car, name) for name in Car.__struct_fields__}
+        self._queue.append(Waiting(Car(**{**wish, "stay_s": left_s}), now.s + car.patience_s))
 
     def _let_in(self, now: Moment, post: ChargePost) -> None:
         """First come, first served; a car that wants an outlet that is taken lets others pass."""
@@ -188,6 +208,25 @@ class Director:
             if outlet is not None and not post.standing:
                 self._queue.remove(waiting)
                 post.plug(waiting.car, outlet)
+
+
+def fault_mistake(scenario: Scenario) -> str | None:
+    """What is wrong with the faults that a scenario names, and where; None if it can be played."""
+    drawn = scenario.drawn_faults
+    named: list[tuple[str, str, Mapping[str, float]]] = [
+        ("drawn_faults.faults", name, {}) for name in (drawn.faults if drawn else ())
+    ]
+    for place, event in enumerate(scenario.timeline):
+        if isinstance(event, FaultBegins):
+            named.append((f"timeline[{place}].fault", event.fault, event.options))
+        elif isinstance(event, FaultEnds):
+            named.append((f"timeline[{place}].fault", event.fault, {}))
+    for where, name, options in named:
+        try:
+            kind_of(name).options_of(options)
+        except BadInput as error:
+            return f"{error} - at `$.{where}`"
+    return None
 
 
 def _next_midnight(at: datetime, zone: ZoneInfo) -> datetime:

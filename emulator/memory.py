@@ -12,18 +12,34 @@ from shared.errors import BadInput, StoreFailed
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """A memory and when it was true."""
+    """A memory, when it was true, and which story was told since when."""
 
     at: datetime
     memory: Memory
+    story: str = ""
+    began_at: datetime | None = None
 
 
-def as_of(saved: Saved, now: datetime) -> Saved:
-    """What still holds at `now`: cars have had that much less time left; a memory from the future has no cars."""
+def as_of(saved: Saved, now: datetime, began_at: datetime) -> Saved:
+    """What still holds at `now` in the story that began at `began_at`.
+
+    Cars have had that much less time left, and faults too. A memory from the future has neither; faults of an earlier
+    run are mended.
+    """
     passed_s = (now - saved.at).total_seconds()
-    plugged = saved.memory.plugged if passed_s >= 0.0 else ()
-    plugged = tuple(replace(each, leaves_in_s=each.leaves_in_s - passed_s) for each in plugged)
-    return Saved(at=min(saved.at, now), memory=replace(saved.memory, plugged=plugged))
+    memory = saved.memory
+    plugged = memory.plugged if passed_s >= 0.0 else ()
+    faults = memory.faults if passed_s >= 0.0 and saved.at >= began_at else ()
+    memory = replace(
+        memory,
+        plugged=tuple(replace(each, leaves_in_s=each.leaves_in_s - passed_s) for each in plugged),
+        faults=tuple(
+            replace(each, left_s=None if each.left_s is None else each.left_s - passed_s)
+            for each in faults
+            if each.left_s is None or each.left_s > passed_s
+        ),
+    )
+    return replace(saved, at=min(saved.at, now), memory=memory)
 
 
 class MemoryFile:
@@ -42,9 +58,9 @@ class MemoryFile:
         except (OSError, msgspec.DecodeError) as error:
             raise BadInput(f"{self._path} is no memory of a station ({error}); move it away to start afresh") from error
 
-    def save(self, at: datetime, memory: Memory) -> None:
+    def save(self, saved: Saved) -> None:
         try:
-            self._draft.write_bytes(msgspec.json.encode(Saved(at=at, memory=memory)))
+            self._draft.write_bytes(msgspec.json.encode(saved))
             self._draft.replace(self._path)
         except OSError as error:
             raise StoreFailed(f"cannot write {self._path}: {error.strerror}", path=str(self._path)) from error

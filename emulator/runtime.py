@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from emulator.memory import MemoryFile
+from emulator.memory import MemoryFile, Saved
 from emulator.server import Server
 from emulator.station import Station
 from shared.clock import Clock
@@ -79,7 +79,7 @@ class Runtime:
         if unit.memory is None:
             return
         try:
-            unit.memory.save(unit.station.post.now.at, unit.station.post.memory())
+            unit.memory.save(_saved(unit.station))
         except StoreFailed as error:
             if not self._save_failed:
                 log.critical("memory_lost", station=unit.name, error=str(error))
@@ -88,3 +88,12 @@ class Runtime:
             if self._save_failed:
                 log.info("memory_back", station=unit.name)
             self._save_failed = False
+
+
+def _saved(station: Station) -> Saved:
+    return Saved(
+        at=station.post.now.at,
+        memory=station.post.memory(),
+        story=station.scenario.name,
+        began_at=station.director.began_at,
+    )

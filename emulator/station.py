@@ -27,6 +27,7 @@ class Station:
         seed: int | None = None,
         memory: Memory | None = None,
         since: datetime | None = None,
+        began_at: datetime | None = None,
         truth_seconds: int = MOST_SECONDS,
     ) -> None:
         start = scenario.soc_start_pct
@@ -46,7 +47,7 @@ class Station:
             memory=memory,
             truth_seconds=truth_seconds,
         )
-        self.director = Director(scenario, now, sessions=sessions, since=since, seed=seed)
+        self.director = Director(scenario, now, sessions=sessions, since=since, began_at=began_at, seed=seed)
 
     def step(self, now: Moment) -> None:
         """One second, ending at `now`; call it for every second of the clock."""

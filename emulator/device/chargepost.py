@@ -45,8 +45,16 @@ class Plugged(Struct, frozen=True, kw_only=True):
     leaves_in_s: float
 
 
+class Lasting(Struct, frozen=True, kw_only=True):
+    """A fault that was active; `left_s` None until somebody clears it."""
+
+    name: str
+    options: Mapping[str, float]
+    left_s: float | None
+
+
 class Memory(Struct, frozen=True, kw_only=True):
-    """What survives a reboot of the station: charge, counters and the cars that still hang on their cables."""
+    """What survives a restart: charge, counters and wear, the cars that still hang on their cables, and faults."""
 
     energy_kwh: tuple[float, float]
     charged_kwh: tuple[float, float] = (0.0, 0.0)
@@ -57,6 +65,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     pv_kwh: float = 0.0
     ev_kwh: tuple[float, float] = (0.0, 0.0)
     plugged: tuple[Plugged, ...] = ()
+    faults: tuple[Lasting, ...] = ()
 
 
 class ChargePost:
@@ -114,10 +123,10 @@ class ChargePost:
         demand.export_kw = profile.grid.export_limit_kw
         demand.loss_linear_ratio = profile.outlet.loss_linear_ratio
         demand.loss_quadratic_per_kw = profile.outlet.loss_quadratic_per_kw
-        if memory is not None:
-            self._remember(memory)
         self._power_on()
         self._look_around()
+        if memory is not None:
+            self._remember(memory)
 
     # --- what the outside does -------------------------------------------------------------------------------------
 
@@ -217,6 +226,14 @@ class ChargePost:
                 )
                 for number, outlet in enumerate(self.outlets, 1)
                 if outlet.vehicle is not None
+            ),
+            faults=tuple(
+                Lasting(
+                    name=fault.name,
+                    options=fault.options,
+                    left_s=None if fault.until_s is None else fault.until_s - self.now.s,
+                )
+                for fault in self.faults.active.values()
             ),
         )
 
@@ -555,6 +572,10 @@ class ChargePost:
             outlet = self.outlets[plugged.outlet - 1]
             outlet.plug(vehicle)
             outlet.session_kwh = plugged.session_kwh
+        for fault in memory.faults:
+            self.faults.begin(fault.name, self.now.s, for_s=fault.left_s, options=fault.options)
+            self.truth.note(self.now.at, "fault", fault.name, new="goes on")
+        self.masks.change(self)
 
 
 ERROR_OF_FAULT = {

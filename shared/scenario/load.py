@@ -28,10 +28,10 @@ def scenario_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in LIBRARY.glob("*.toml")))
 
 
-def load_scenario(name: str | Path) -> Scenario:
+def load_scenario(name: str | Path, *, check: Callable[[Scenario], str | None] | None = None) -> Scenario:
     """A scenario of the library by its name, or a file by its path, with its profiles read."""
     path = _found(name)
-    scenario = load_toml(path, Scenario)
+    scenario = load_toml(path, Scenario, check=check)
     return replace(
         scenario,
         price_eur_per_mwh=_profile(path, scenario.profiles.price) or scenario.price_eur_per_mwh,
@@ -39,18 +39,25 @@ def load_scenario(name: str | Path) -> Scenario:
     )
 
 
-def load_toml(path: Path, of: type[T]) -> T:
-    """A TOML file as a struct; `BadInput` names file, line and reason."""
+def load_toml(path: Path, of: type[T], *, check: Callable[[T], str | None] | None = None) -> T:
+    """A TOML file as a struct; `BadInput` names file, line and reason.
+
+    `check` may find more than the types say: it gives None, or a sentence that ends in its place as msgspec's do.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read {path}: {error}") from error
     try:
-        return msgspec.convert(tomllib.loads(text), of)
+        loaded = msgspec.convert(tomllib.loads(text), of)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path} is no TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise BadInput(f"{path}, line {line_of(text, str(error))}: {error}") from error
+    mistake = check(loaded) if check else None
+    if mistake:
+        raise BadInput(f"{path}, line {line_of(text, mistake)}: {mistake}")
+    return loaded
 
 
 def line_of(text: str, complaint: str) -> int:

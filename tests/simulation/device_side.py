@@ -23,6 +23,7 @@ class DeviceSide:
         self._seed = seed
         self._memory: Memory | None = None
         self._since: datetime | None = None
+        self._began_at = now.at
         self._notes_seen = 0
         self.up = True
         self.station = Station(self._profile, scenario, now, seed=seed)
@@ -55,7 +56,13 @@ class DeviceSide:
     def start(self, now: Moment) -> None:
         """Start the process on what it had saved last."""
         self.station = Station(
-            self._profile, self._scenario, now, seed=self._seed, memory=self._memory, since=self._since
+            self._profile,
+            self._scenario,
+            now,
+            seed=self._seed,
+            memory=self._memory,
+            since=self._since,
+            began_at=self._began_at,
         )
         self._notes_seen = 0
         self.up = True

@@ -1,10 +1,12 @@
 """The director plays sessions and timelines: who comes when, who waits, who leaves unserved."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from emulator.director import MOST_WAITING
+from emulator.director import MOST_WAITING, fault_mistake
+from emulator.memory import Saved, as_of
 from shared.chargepost.registers import CHARGER_1
 from shared.errors import BadInput
 from shared.scenario.load import load_scenario
@@ -18,7 +20,7 @@ from shared.scenario.schema import (
     Scenario,
     Session,
 )
-from tests.unit.emulator.rig import Rig, a_car
+from tests.unit.emulator.rig import NOON, Rig, a_car
 
 
 def story(*timeline: object, **more: object) -> Scenario:
@@ -58,6 +60,73 @@ def test_a_restart_plays_only_what_came_since() -> None:
     rig = Rig(scenario=load_scenario("reference_day"), at=at, since=datetime(2024, 6, 15, 5, 15, tzinfo=UTC)).run(5)
 
     assert rig.post.outlets[0].vehicle is None
+
+
+STORY = story(
+    AmbientChanges(at_s=50.0, ambient_c=-10.0),
+    EvArrives(at_s=60.0, capacity_kwh=60.0, soc_start_pct=20.0, stay_s=900.0),
+    FaultBegins(at_s=100.0, fault="soc_frozen", for_s=500.0),
+    FaultBegins(at_s=110.0, fault="counter_reset"),
+    FaultBegins(at_s=310.0, fault="p_ev_stuck_zero", for_s=300.0),
+    FaultBegins(at_s=320.0, fault="soc_sentinel", for_s=10.0),
+    EvArrives(at_s=330.0, capacity_kwh=60.0, soc_start_pct=20.0, stay_s=900.0),
+    EvArrives(at_s=340.0, capacity_kwh=60.0, soc_start_pct=20.0, stay_s=20.0),
+)
+
+
+def restarted(first: Rig, *, after_s: float, began_at: datetime) -> Rig:
+    """The same station, as a process that was away for a while finds it."""
+    saved = as_of(Saved(at=first.now.at, memory=first.post.memory()), first.now.later(after_s).at, began_at)
+    return Rig(
+        scenario=STORY, at=first.now.later(after_s).at, memory=saved.memory, since=saved.at, began_at=began_at
+    ).run(5)
+
+
+def test_a_restarted_story_goes_on_where_it_was_and_tells_nothing_twice() -> None:
+    first = Rig(scenario=STORY).run(300)
+    again = restarted(first, after_s=100.0, began_at=NOON)
+
+    assert [note.new for note in again.post.truth.notes if note.name == "soc_frozen"] == ["goes on"]
+    assert "counter_reset" not in seen(again, "fault")
+    assert seen(again, "car").count("plugged") == 1
+    assert [outlet.vehicle is not None for outlet in again.post.outlets] == [True, True]
+    assert again.post.environment.mean_c == -10.0
+    stays = [outlet.vehicle.leave_s - again.now.s for outlet in again.post.outlets if outlet.vehicle]
+    assert stays == [pytest.approx(60 + 900 - 405, abs=2), pytest.approx(330 + 900 - 405, abs=2)]
+    faults = again.post.faults.active
+    assert set(faults) == {"soc_frozen", "p_ev_stuck_zero"}
+    assert [(fault.until_s or 0.0) - again.now.s for fault in faults.values()] == [
+        pytest.approx(600 - 405, abs=2), pytest.approx(610 - 405, abs=2)
+    ]  # fmt: skip
+
+
+def test_a_story_told_anew_begins_at_its_beginning_on_a_mended_station() -> None:
+    first = Rig(scenario=STORY).run(300)
+    again = restarted(first, after_s=100.0, began_at=first.now.later(100.0).at)
+
+    assert not again.post.faults.active
+    again.run(60)
+    assert again.post.environment.mean_c == -10.0
+
+
+def test_faults_by_chance_go_on_after_a_restart_as_if_there_had_been_none() -> None:
+    faults = DrawnFaults(per_hour=240.0, mean_s=5.0, faults=("soc_frozen", "null_frames"))
+    chance = story(drawn_faults=faults, seed=7)
+
+    def begun(rig: Rig) -> list[tuple[datetime, str]]:
+        return [(note.at, note.name) for note in rig.post.truth.notes if note.new == "begins" or "(" in note.new]
+
+    whole, first = Rig(scenario=chance).run(1200), Rig(scenario=chance).run(600)
+    second = Rig(scenario=chance, at=first.now.at, since=first.now.at, began_at=NOON).run(600)
+
+    assert begun(first) + begun(second) == begun(whole)
+
+
+def test_a_timeline_may_bring_more_cars_than_the_queue_holds() -> None:
+    crowd = [EvArrives(at_s=5.0, capacity_kwh=60.0, soc_start_pct=20.0) for _ in range(MOST_WAITING + 5)]
+    rig = Rig(scenario=story(*crowd)).run(10)
+
+    assert rig.station.director.turned_away == 5
 
 
 def test_cars_queue_for_a_free_outlet_and_give_up_when_their_patience_ends() -> None:
@@ -109,6 +178,22 @@ def test_a_timeline_happens_at_its_seconds() -> None:
 def test_a_story_with_an_unknown_fault_does_not_start() -> None:
     with pytest.raises(BadInput, match="meteorite"):
         Rig(scenario=story(FaultBegins(at_s=1.0, fault="meteorite")))
+
+
+MISTAKES = [
+    ('fault = "meteorite"', r"line 6: there is no fault 'meteorite'"),
+    ('fault = "estop"\noptions = { strength = 2 }', r"line 6: the fault 'estop' takes no options"),
+    ('fault = "string_offline"\noptions.unit = 9', r"line 6: the option 'unit' .* from 1 to 2, not 9"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), MISTAKES)
+def test_a_fault_that_cannot_be_is_refused_with_the_line_of_its_file(words: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nstory = "A test."\n[[timeline]]\nevent = "fault"\nat_s = 1\n{words}\n')
+
+    with pytest.raises(BadInput, match=rf"mine\.toml, {sentence}"):
+        load_scenario(path, check=fault_mistake)
 
 
 def test_a_file_replaces_the_sessions_of_the_scenario() -> None:

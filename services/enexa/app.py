@@ -42,7 +42,6 @@ from shared.contract.operations import AMPERIO_TOKEN, ENEXA_OPENAPI, ENEXA_TOKEN
 from shared.errors import BadInput
 from shared.rest.auth import Credential, TokenBook, load_credentials
 from shared.rest.gate import Route, openapi_route, token_route
-from shared.rest.limits import Limits
 from shared.rest.serve import application
 from shared.settings import read_secret
 
@@ -76,7 +75,9 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     book = PlatformTokens(credentials, inbox)
     onboarding = Onboarding(platform, book, inbox, settings.reached_at())
     shelf = FirmwareShelf(settings.data_dir / "firmware")
-    gate = CuttableGate(clock, book, cable=cable, audit=store.audit, limits=Limits(), allowlist=settings.networks())
+    gate = CuttableGate(
+        clock, book, cable=cable, audit=store.audit, limits=settings.limits(), allowlist=settings.networks()
+    )
     side_door = SideDoor(settings.emulator_url) if settings.emulator_url else None
     drills = Drills(platform, cable, side_door)
     onboard = Onboard(

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.settings import Port, ProcessSettings, networks, read_settings
+from shared.rest.settings import ServiceSettings
+from shared.settings import Port, networks, read_settings
 
 PREFIX = "ENEXA_"
 
 
-class Settings(ProcessSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """What belongs to the process; what belongs to a site is its configuration."""
 
     data_dir: Path = Path(".stack/data/enexa")

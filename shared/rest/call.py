@@ -7,9 +7,10 @@ credentials go to one origin only.
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
 import msgspec
@@ -31,7 +32,13 @@ from shared.errors import (
 )
 
 REPLY_MAX_BYTES = 8 * 1024 * 1024
+DOWNLOAD_WITHIN_S = 600.0
 TOKEN_RENEWAL_S = 60.0
+TOKEN_CALLS = 2
+TOKEN_CALLS_PER_S = 60.0
+"""A peer that refuses whatever token it gives is asked for another one twice a minute at most."""
+
+KEEP_ALIVE_REAL_S = 10.0
 
 REFUSALS = {each.code: each for each in family(Refused)}
 
@@ -68,19 +75,24 @@ class Caller:
         self._session: aiohttp.ClientSession | None = None
         self._token: TokenReply | None = None
         self._token_until_s = 0.0
+        self._asked_s: deque[float] = deque(maxlen=TOKEN_CALLS)
+        self._refusal = "the peer refused a fresh token; the next one is asked for within a minute"
         self._token_lock = asyncio.Lock()
 
     async def call(
         self,
         operation: Operation,
-        body: Struct | None = None,
+        body: Struct | bytes | None = None,
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One exchange. Raises Refused (by the peer's code), PeerBusy, or PeerDown for anything that is no answer."""
-        payload = encode(body) if body is not None else None
+        """One exchange. Raises Refused (by the peer's code), PeerBusy, or PeerDown for anything that is no answer.
+
+        A body of bytes is a message that was encoded before.
+        """
+        payload = encode(body) if isinstance(body, Struct) else body
         if not operation.scopes or self._token_operation is None:
             return await self._exchange(operation, payload, path, query, headers, bearer=None)
         bearer = await self._bearer(renew=False)
@@ -90,6 +102,28 @@ class Caller:
             # A restarted peer has forgotten our token: one new one, one replay, and then its word is final.
             bearer = await self._bearer(renew=True, refused=bearer)
             return await self._exchange(operation, payload, path, query, headers, bearer=bearer)
+
+    async def download(
+        self, operation: Operation, into: BinaryIO, *, path: Mapping[str, str], limit_bytes: int
+    ) -> None:
+        """A file, written as it comes. Raises like `call`; PeerDown also where it is larger than `limit_bytes`."""
+        bearer = await self._bearer(renew=False)
+        url = self._base_url + operation.path.format(**path)
+        sent = {"Authorization": f"Bearer {bearer}", "Accept-Encoding": "identity"}
+        timeout = aiohttp.ClientTimeout(total=DOWNLOAD_WITHIN_S, connect=2.0, sock_read=self._timeout.sock_read)
+        try:
+            async with self._open().get(url, headers=sent, allow_redirects=False, timeout=timeout) as response:
+                if response.status != operation.status:
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    raise _refusal(operation, response.status, headers, await _capped(response))
+                size = 0
+                async for chunk in response.content.iter_chunked(64 * 1024):
+                    size += len(chunk)
+                    if size > limit_bytes:
+                        raise PeerDown(f"the file is larger than {limit_bytes} bytes")
+                    into.write(chunk)
+        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
+            raise PeerDown(f"no file from {self._base_url}: {_told(error)}", operation=operation.name) from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -103,10 +137,19 @@ class Caller:
             if current is not None and now.s < self._token_until_s and not (renew and current == refused):
                 return current
             assert self._token_operation is not None
+            if len(self._asked_s) == TOKEN_CALLS and now.s - self._asked_s[0] < TOKEN_CALLS_PER_S:
+                raise Unauthenticated(self._refusal)
             request = TokenRequest(
                 grant_type="client_credentials", client_id=self._client_id, client_secret=self._secret
             )
-            reply = await self._exchange(self._token_operation, encode(request), None, None, None, bearer=None)
+            try:
+                reply = await self._exchange(self._token_operation, encode(request), None, None, None, bearer=None)
+            except Unauthenticated as error:
+                self._asked_s.append(now.s)
+                self._refusal = error.sentence
+                raise
+            # A call without an answer is none: after an outage the first token is not to wait.
+            self._asked_s.append(now.s)
             assert isinstance(reply.message, TokenReply)
             self._token = reply.message
             self._token_until_s = now.s + max(reply.message.expires_in - TOKEN_RENEWAL_S, 1.0)
@@ -139,7 +182,9 @@ class Caller:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=16)
+            connector = aiohttp.TCPConnector(
+                ssl=self._tls if self._tls is not None else True, limit=16, keepalive_timeout=KEEP_ALIVE_REAL_S
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )

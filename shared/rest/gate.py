@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
-from litestar.types import Receive, Scope
+import structlog
+from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
 from shared.clock import Clock, real_now_s
@@ -37,10 +38,15 @@ from shared.rest.audit import AuditLine, AuditSink
 from shared.rest.auth import Principal, TokenBook
 from shared.rest.limits import Limits
 
+log = structlog.get_logger()
+
 BODY_DEADLINE_S = 15.0
 PATH_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 PROBLEM_TYPE = b"application/problem+json"
+CLIENT_GONE = 499
+SEEN = "shared.rest.seen"
+BEARER_MAX_CHARS = 512
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 Body = TypeVar("Body")
@@ -108,6 +114,16 @@ class Raw(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[bytes, bytes], ...]
 
 
+class Seen:
+    """What is known of a request so far, for the layer around the application; pages may say who asks."""
+
+    __slots__ = ("principal", "remembered")
+
+    def __init__(self) -> None:
+        self.remembered = False
+        self.principal = "-"
+
+
 class ClientGone(Exception):
     """The caller hung up; there is nobody to answer."""
 
@@ -131,18 +147,17 @@ class Gate:
         self._networks = tuple(ipaddress.ip_network(each, strict=False) for each in allowlist)
 
     async def pass_through(self, each: Route, scope: Scope, receive: Receive, path: Mapping[str, str]) -> Raw:
-        """Check, decode, handle, encode and remember one request."""
+        """Check, decode, handle, encode and remember one request; raises ClientGone where nobody waits any more."""
         started_s = real_now_s()
         now = self.clock.now()
-        headers = _headers(scope)
-        peer = _peer(scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+        headers = headers_of(scope)
+        peer = peer_of(scope)
+        request_id = request_id_of(headers)
         principal: Principal | None = None
         outcome = "ok"
         try:
-            self._check_address(peer)
-            principal = self._check_token(each.operation, headers, now)
+            self.check_address(peer)
+            principal = self._check_token(each.operation, scope, headers, peer, now)
             self._take(principal.client_id if principal else peer, each.operation.budget, now)
             self._check_path(path, principal)
             body = await self._body(each.operation, headers, receive)
@@ -162,10 +177,24 @@ class Gate:
         except SiteError as error:
             outcome = error.code
             raw = problem_raw(error, request_id)
-        await self._remember(each.operation, raw, outcome, principal, peer, request_id, now, started_s)
+        except ClientGone:
+            outcome = "client_gone"
+            raw = Raw(status=CLIENT_GONE, body=b"", headers=())
+        except Exception:  # a bug is answered, remembered and logged like everything else
+            log.exception("request_crashed", operation=each.operation.name, request_id=request_id)
+            outcome = "internal_error"
+            raw = bug_raw(request_id)
+        seen = scope.get(SEEN)
+        if isinstance(seen, Seen):
+            seen.remembered = True
+        who = principal.client_id if principal else "-"
+        latency_ms = (real_now_s() - started_s) * 1000.0
+        raw = await self.remember(each.operation.name, raw, outcome, who, peer, request_id, now, latency_ms)
+        if raw.status == CLIENT_GONE:
+            raise ClientGone
         return raw
 
-    def _check_address(self, peer: str) -> None:
+    def check_address(self, peer: str) -> None:
         if not self._networks:
             return
         try:
@@ -176,13 +205,17 @@ class Gate:
         if not any((mapped or address) in network for network in self._networks):
             raise Forbidden("this address is not allowed")
 
-    def _check_token(self, operation: Operation, headers: Mapping[str, str], now: Moment) -> Principal | None:
+    def _check_token(
+        self, operation: Operation, scope: Scope, headers: Mapping[str, str], peer: str, now: Moment
+    ) -> Principal | None:
         if not operation.scopes:
             return None
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not bearer or len(bearer) > 512:
-            raise Unauthenticated("a bearer token is needed; get one at POST /v1/oauth/token")
-        principal = self.book.principal(bearer.strip(), now)
+        try:
+            principal = self.book.principal(_bearer(scope, headers), now)
+        except Unauthenticated:
+            # Guessing is counted by address, apart from whoever knocks there with a good token.
+            self._take(f"failed from {peer}", Budget.GENERAL, now)
+            raise
         if principal.scope not in operation.scopes:
             allowed = ", ".join(sorted(operation.scopes))
             raise Forbidden(f"this needs the scope {allowed}", scope=principal.scope.value)
@@ -218,31 +251,36 @@ class Gate:
             raise TooLarge("a command has at most 16 KB", limit_bytes=COMMAND_BODY_LIMIT_BYTES)
         return decode_request(body, operation.request, no_duplicates=operation.budget is not Budget.TELEMETRY)
 
-    async def _remember(
+    async def remember(
         self,
-        operation: Operation,
+        action: str,
         raw: Raw,
         outcome: str,
-        principal: Principal | None,
+        principal: str,
         peer: str,
         request_id: str,
         now: Moment,
-        started_s: float,
-    ) -> None:
+        latency_ms: float,
+    ) -> Raw:
+        """The answer itself, or 503 where the audit log cannot be written: what is not remembered is not answered."""
         if self._audit is None:
-            return
-        await self._audit.append(
-            AuditLine(
-                at=now.at,
-                source=peer,
-                principal=principal.client_id if principal else "-",
-                action=operation.name,
-                outcome=outcome,
-                status=raw.status,
-                latency_ms=round((real_now_s() - started_s) * 1000.0, 3),
-                request_id=request_id,
-            )
+            return raw
+        line = AuditLine(
+            at=now.at,
+            source=peer,
+            principal=principal,
+            action=action,
+            outcome=outcome,
+            status=raw.status,
+            latency_ms=round(latency_ms, 3),
+            request_id=request_id,
         )
+        try:
+            await self._audit.append(line)
+        except SiteError as error:
+            log.critical("audit_failed", action=action, error=str(error))
+            return problem_raw(error, request_id)
+        return raw
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
@@ -269,6 +307,25 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
         raise InvalidMessage(f"the body did not arrive within {BODY_DEADLINE_S:.0f} s") from error
 
 
+async def send_raw(raw: Raw, send: Send) -> None:
+    """One whole response."""
+    length = (b"content-length", str(len(raw.body)).encode())
+    await send({"type": "http.response.start", "status": raw.status, "headers": [*raw.headers, length]})
+    await send({"type": "http.response.body", "body": raw.body, "more_body": False})
+
+
+def bug_raw(request_id: str) -> Raw:
+    """The answer to a request that ran into a bug; the log has the rest."""
+    problem = Problem(
+        title="internal error",
+        status=500,
+        code="internal_error",
+        detail="a bug; see the service's log",
+        instance=f"urn:request:{request_id}",
+    )
+    return Raw(status=500, body=encode(problem), headers=((b"content-type", PROBLEM_TYPE),))
+
+
 def problem_raw(error: SiteError, request_id: str) -> Raw:
     """The problem document of an error, with the headers that its status asks for."""
     retry_after_s = error.facts.get("retry_after_s")
@@ -289,6 +346,9 @@ def problem_raw(error: SiteError, request_id: str) -> Raw:
         headers.append((b"retry-after", str(max(1, math.ceil(wait_s))).encode()))
     if error.http_status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="api", error="invalid_token"'))
+    if error.http_status == 413:
+        # The rest of the body is not going to be read.
+        headers.append((b"connection", b"close"))
     return Raw(status=error.http_status, body=encode(problem), headers=tuple(headers))
 
 
@@ -301,11 +361,26 @@ def _encoded(operation: Operation, reply: Struct | Answer, request_id: str) -> R
     return Raw(status=status, body=body, headers=tuple(headers))
 
 
-def _headers(scope: Scope) -> dict[str, str]:
+def headers_of(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _peer(scope: Scope) -> str:
+def request_id_of(headers: Mapping[str, str]) -> str:
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.match(given) else secrets.token_hex(8)
+
+
+def _bearer(scope: Scope, headers: Mapping[str, str]) -> str:
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    bearer = bearer.strip()
+    if scheme.lower() != "bearer" or not 0 < len(bearer) <= BEARER_MAX_CHARS:
+        raise Unauthenticated("a bearer token is needed; get one at POST /v1/oauth/token")
+    if sum(name == b"authorization" for name, _ in scope["headers"]) != 1:
+        raise Unauthenticated("there are two Authorization headers")
+    return bearer
+
+
+def peer_of(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "-"
 
@@ -336,7 +411,8 @@ def _query(operation: Operation, scope: Scope) -> Any:
     if len(values) != len(pairs):
         raise InvalidMessage("a query parameter stands twice")
     try:
-        return msgspec.convert(values, operation.query, strict=False)
+        typed = {name: int(value) if known[name] else value for name, value in values.items()}
+        return msgspec.convert(typed, operation.query)
     except msgspec.ValidationError as error:
         raise InvalidMessage(str(error)[:200]) from error
 

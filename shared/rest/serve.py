@@ -20,8 +20,19 @@ from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Sen
 from shared.contract.operations import Budget
 from shared.contract.wire import Problem, encode
 from shared.errors import SiteError
+from shared.rest.around import around
 from shared.rest.background import Background
-from shared.rest.gate import PROBLEM_TYPE, ClientGone, Gate, Raw, Route, problem_raw
+from shared.rest.gate import (
+    CLIENT_GONE,
+    PROBLEM_TYPE,
+    ClientGone,
+    Gate,
+    Raw,
+    Route,
+    bug_raw,
+    problem_raw,
+    send_raw,
+)
 
 log = structlog.get_logger()
 
@@ -70,13 +81,16 @@ def application(
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         each = hot.get((str(scope.get("method", "")), str(scope.get("path", ""))))
         if each is None:
-            await litestar(scope, receive, send)
+            # Only requests have a method; the server's start and stop have none.
+            await (
+                around(litestar, gate, scope, receive, send) if "method" in scope else litestar(scope, receive, send)
+            )
             return
         try:
             raw = await gate.pass_through(each, scope, receive, {})
         except ClientGone:
             return
-        await _send(raw, send)
+        await send_raw(raw, send)
 
     return front
 
@@ -84,17 +98,19 @@ def application(
 def _endpoint(each: Route, gate: Gate) -> HTTPRouteHandler:
     operation = each.operation
 
+    methods = ["GET", "HEAD"] if operation.method == "GET" else [operation.method]
+
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
         path = {name: str(value) for name, value in request.path_params.items()}
         try:
             raw = await gate.pass_through(each, request.scope, request.receive, path)
         except ClientGone:
-            raw = Raw(status=499, body=b"", headers=())
+            raw = Raw(status=CLIENT_GONE, body=b"", headers=())
         return _response(raw)
 
     return route(
         path=re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path),
-        http_method=[operation.method],  # type: ignore[list-item]  # the table's methods are Litestar's
+        http_method=methods,  # type: ignore[arg-type]  # the table's methods are Litestar's
         name=operation.name,
         status_code=200,  # the real status comes with the gate's answer, also where it has no body
     )(endpoint)
@@ -106,17 +122,17 @@ def _response(raw: Raw) -> Response[bytes]:
     return Response(raw.body, status_code=raw.status, headers=headers, media_type=media)
 
 
-async def _send(raw: Raw, send: Send) -> None:
-    length = (b"content-length", str(len(raw.body)).encode())
-    await send({"type": "http.response.start", "status": raw.status, "headers": [*raw.headers, length]})
-    await send({"type": "http.response.body", "body": raw.body, "more_body": False})
-
-
 def _http_problem(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Litestar's own refusals (404, 405, ...) in our form."""
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
     status = error.status_code
-    problem = Problem(title=code.replace("_", " "), status=status, code=code, detail=str(error.detail)[:300])
+    problem = Problem(
+        title=code.replace("_", " "),
+        status=status,
+        code=code,
+        detail=str(error.detail)[:300],
+        instance=f"urn:request:{secrets.token_hex(8)}",
+    )
     return Response(
         encode(problem),
         status_code=error.status_code,
@@ -129,5 +145,4 @@ def _bug_problem(request: Request[Any, Any, Any], error: Exception) -> Response[
     if isinstance(error, SiteError):
         return _response(problem_raw(error, secrets.token_hex(8)))
     log.error("request_crashed", path=request.scope["path"], exc_info=error)
-    problem = Problem(title="internal error", status=500, code="internal_error", detail="a bug; see the service's log")
-    return Response(encode(problem), status_code=500, media_type=PROBLEM_TYPE.decode())
+    return _response(bug_raw(secrets.token_hex(8)))

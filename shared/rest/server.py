@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import ssl
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,22 @@ import uvicorn
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from shared.contract.wire import Problem, encode
 from shared.errors import BadInput
+from shared.rest.certificates import Certificate
 
 REQUEST_HEAD_DEADLINE_S = 10.0
-KEEP_ALIVE_S = 65
+REQUEST_BODY_DEADLINE_S = 20.0
+"""The gate answers a slow body politely before; this is for bodies that nobody reads."""
+
+KEEP_ALIVE_S = 15
+"""A little more than our own client keeps an idle connection (shared/rest/call.py), so that the client ends it."""
+
 TLS_HANDSHAKE_DEADLINE_S = 10.0
 HEAD_MAX_BYTES = 16 * 1024
 HEADERS_MAX = 100
 URL_MAX_BYTES = 8 * 1024
-CONNECTIONS_MAX = 512
+CONNECTIONS_MAX = 2048
 SHUTDOWN_GRACE_S = 3
 
 log = structlog.get_logger()
@@ -42,7 +48,10 @@ class Listener(Struct, frozen=True):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, with a deadline and a size limit on every request head."""
+    """uvicorn's HTTP/1.1 protocol with a deadline and a size limit on every request, and refusals in our form.
+
+    When all places are taken, the connection that has kept us waiting longest goes; a slow crowd locks nobody out.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -50,9 +59,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
-            transport.close()
-            return
-        self._arm()
+            self._make_room()
+        self._arm(REQUEST_HEAD_DEADLINE_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -61,27 +69,47 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        self._arm()
+        self._arm(REQUEST_HEAD_DEADLINE_S)
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > URL_MAX_BYTES:
-            self._refuse(414)
+            self._refuse(414, "uri_too_long", "the URL is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > HEAD_MAX_BYTES or len(self.headers) > HEADERS_MAX:
-            self._refuse(431)
+            self._refuse(431, "head_too_large", "the head of the request is too large")
 
     def on_headers_complete(self) -> None:
-        self._disarm()
+        self._arm(REQUEST_BODY_DEADLINE_S)
+        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
+            self._refuse(400, "invalid_message", "a request has exactly one Host")
         if not self.transport.is_closing():
             super().on_headers_complete()
 
-    def _arm(self) -> None:
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
         self._disarm()
-        self._deadline = self.loop.call_later(REQUEST_HEAD_DEADLINE_S, self._too_slow)
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's hook; its words are not ours
+        """What the parser cannot read; one answer at most, and nothing that follows it is looked at."""
+        self._refuse(400, "invalid_message", "this is no HTTP request")
+
+    def _make_room(self) -> None:
+        waiting = [each for each in self.connections if isinstance(each, GuardedProtocol) and each._deadline]
+        slowest = min(waiting, key=lambda each: each._deadline.when() if each._deadline else 0.0, default=self)
+        slowest.transport.close()
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -92,14 +120,22 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _refuse(self, status: int) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-            self.transport.close()
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = encode(Problem(title=code.replace("_", " "), status=status, code=code, detail=detail, instance="-"))
+        length = str(len(body)).encode()
+        head = b"content-type: application/problem+json\r\ncontent-length: " + length + b"\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):
     """One listener; signals and sockets are ours, so that several can share a loop."""
+
+    def __init__(self, config: uvicorn.Config, certificate: Certificate | None) -> None:
+        super().__init__(config)
+        self.certificate = certificate
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -144,17 +180,6 @@ def bind(listener: Listener) -> socket.socket:
     return bound
 
 
-def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """A server context that refuses everything older than TLS 1.3; BadInput where the files cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise BadInput(f"cannot use the certificate {cert} with the key {key}: {error}") from error
-    return context
-
-
 async def serve(app: Any, listeners: Sequence[Listener], *, stop: asyncio.Event | None = None) -> None:
     """Serve `app` on all listeners until SIGTERM, SIGINT or `stop`; the app's lifespan runs once, with the first."""
     stopping = stop or asyncio.Event()
@@ -171,10 +196,12 @@ async def serve(app: Any, listeners: Sequence[Listener], *, stop: asyncio.Event 
         tasks += [asyncio.create_task(each.serve([sock])) for each, sock in zip(servers[1:], sockets[1:], strict=True)]
         log.info("serving", addresses=[f"{each.host}:{each.port}" for each in listeners])
     waiter = asyncio.create_task(stopping.wait())
+    watches = [asyncio.create_task(each.certificate.watch()) for each in servers if each.certificate is not None]
     await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
-    for each in reversed(servers):
-        each.should_exit = True
+    for task in (waiter, *watches):
+        task.cancel()
+    for server in reversed(servers):
+        server.should_exit = True
     for sock in sockets:
         # A server that never started has not taken its socket over.
         if not servers[0].started:
@@ -190,7 +217,7 @@ def run(app: Any, listeners: Sequence[Listener]) -> None:
 
 
 def _server(app: Any, listener: Listener, *, first: bool) -> _Server:
-    context = tls_context(listener.cert, listener.key) if listener.cert and listener.key else None
+    certificate = Certificate(listener.cert, listener.key) if listener.cert and listener.key else None
     config = uvicorn.Config(
         app,
         host=listener.host,
@@ -206,6 +233,6 @@ def _server(app: Any, listener: Listener, *, first: bool) -> _Server:
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
-        ssl_context_factory=(lambda _config, _default: context) if context else None,
+        ssl_context_factory=(lambda _config, _default: certificate.context) if certificate else None,
     )
-    return _Server(config)
+    return _Server(config, certificate)

@@ -1,0 +1,79 @@
+"""What holds for every request, be it an operation, a page or nothing at all: the address, one spelling, an audit line.
+
+Operations are remembered by the gate, which knows their name and caller; whatever else is answered, is remembered here
+before the first byte of the answer leaves.
+"""
+
+import re
+from typing import Any, cast
+
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+
+from shared.clock import real_now_s
+from shared.errors import NotFound, SiteError
+from shared.rest.gate import SEEN, Gate, Raw, Seen, headers_of, peer_of, problem_raw, request_id_of, send_raw
+
+API = "/v1/"
+SPELLING = re.compile(rb"^(/[A-Za-z0-9_.-]+)+$")
+ACTION_MAX_CHARS = 100
+
+
+async def around(app: ASGIApp, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one request with `app`, or refuse it."""
+    seen = Seen()
+    cast("dict[str, Any]", scope)[SEEN] = seen
+    answering = _Answering(gate, scope, send, seen)
+    try:
+        gate.check_address(peer_of(scope))
+        _check_spelling(scope)
+    except SiteError as error:
+        await send_raw(problem_raw(error, answering.request_id), answering.send)
+        return
+    await app(scope, receive, answering.send)
+
+
+class _Answering:
+    """Lets an answer pass once it is remembered; where it cannot be, a refusal goes out in its place."""
+
+    def __init__(self, gate: Gate, scope: Scope, send: Send, seen: Seen) -> None:
+        self.request_id = request_id_of(headers_of(scope))
+        self._gate = gate
+        self._send = send
+        self._seen = seen
+        self._peer = peer_of(scope)
+        self._action = f"{scope.get('method', '')} {scope['path']}"[:ACTION_MAX_CHARS]
+        self._started_s = real_now_s()
+        self._refused = False
+
+    async def send(self, message: Message) -> None:
+        if self._refused:
+            return
+        if message["type"] == "http.response.start" and not self._seen.remembered:
+            raw = await self._remember(message)
+            if raw is not None:
+                self._refused = True
+                await send_raw(raw, self._send)
+                return
+        await self._send(message)
+
+    async def _remember(self, message: HTTPResponseStartEvent) -> Raw | None:
+        """Write the audit line; the refusal to send instead where that fails."""
+        self._seen.remembered = True
+        answered = Raw(status=message["status"], body=b"", headers=())
+        told = await self._gate.remember(
+            self._action,
+            answered,
+            "ok" if answered.status < 400 else "refused",
+            self._seen.principal,
+            self._peer,
+            self.request_id,
+            self._gate.clock.now(),
+            (real_now_s() - self._started_s) * 1000.0,
+        )
+        return None if told is answered else told
+
+
+def _check_spelling(scope: Scope) -> None:
+    """A path of the API has one spelling; escapes, doubled or trailing slashes lead nowhere."""
+    if str(scope["path"]).startswith(API) and not SPELLING.fullmatch(scope.get("raw_path") or b""):
+        raise NotFound("no such resource")

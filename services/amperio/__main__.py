@@ -1,14 +1,19 @@
-"""The command `amperio`: serve, and lock or unlock a site, which is possible on this machine only."""
+"""The command `amperio`: serve, enrol a site, and lock or unlock one, which is possible on this machine only."""
 
 import argparse
 import asyncio
+import getpass
 import os
 import sys
 from collections.abc import Sequence
 
+import msgspec
+
+from services.amperio.controllers import CONTROLLERS, Controllers
 from services.amperio.locks import LOCKS, Locks
-from services.amperio.settings import Settings, settings_from
-from shared.errors import SiteError, UnknownSite
+from services.amperio.settings import Settings, settings_from, station_address
+from services.amperio.site.commissioning import SelfTest
+from shared.errors import BadInput, SiteError, UnknownSite
 from shared.logs import set_up_logs
 
 
@@ -45,6 +50,50 @@ async def _run(settings: Settings) -> None:
         await amperio.close()
 
 
+def _enrol(settings: Settings, told: argparse.Namespace) -> int:
+    host, port = station_address(told.station)
+    if told.site in {site for site, _, _ in settings.stations()}:
+        raise BadInput(f"{told.site} stands in AMPERIO_SITES; a site is either named there or enrolled")
+    tests = asyncio.run(_onboard(settings, told.site, host, port, told.serial))
+    for each in tests:
+        print(f"{'ok    ' if each.passed else 'FAILED'} {each.name}{': ' + each.detail if each.detail else ''}")
+    if not all(each.passed for each in tests):
+        print(f"{told.site} did not go live: mend what failed and run the same command again", file=sys.stderr)
+        return 1
+    print(f"{told.site} is live; a running Amperio takes it within seconds")
+    return 0
+
+
+async def _onboard(settings: Settings, site_id: str, host: str, port: int, serial: str | None) -> tuple[SelfTest, ...]:
+    from services.amperio.onboarding import Onboarding  # noqa: PLC0415 -- the other commands start without a client
+
+    controllers = Controllers(settings.data_dir / CONTROLLERS)
+    onboarding = Onboarding(
+        controllers,
+        settings.clock(),
+        enexa_url=settings.enexa_url,
+        ca_file=settings.enexa_ca,
+        modbus_timeout_s=settings.modbus_timeout_s,
+    )
+    controller = controllers.find(site_id)
+    if controller is None:
+        controller = await onboarding.register(
+            site_id, host, port, serial=serial or f"amperio-{site_id}", token=_token()
+        )
+    # Wherever the station was when it registered, it is where this command says now.
+    return await onboarding.go_live(msgspec.structs.replace(controller, host=host, port=port))
+
+
+def _token() -> str:
+    """From stdin: a token on the command line could be read by everybody on this machine."""
+    if sys.stdin.isatty():
+        return getpass.getpass("enrolment token: ").strip()
+    token = sys.stdin.readline().strip()
+    if not token:
+        raise BadInput("an enrolment token is needed on stdin: `enexa enrol SITE | amperio enrol SITE --station ...`")
+    return token
+
+
 def _lock(settings: Settings, told: argparse.Namespace) -> int:
     locks = _locks(settings, told.site)
     locks.lock(told.site, told.reason)
@@ -61,8 +110,10 @@ def _unlock(settings: Settings, told: argparse.Namespace) -> int:
 
 
 def _locks(settings: Settings, site_id: str) -> Locks:
-    if site_id not in {site for site, _, _ in settings.stations()}:
-        raise UnknownSite(f"{site_id} is none of the sites in AMPERIO_SITES={settings.sites}")
+    named = {site for site, _, _ in settings.stations()}
+    enrolled = {each.site_id for each in Controllers(settings.data_dir / CONTROLLERS).active()}
+    if site_id not in named | enrolled:
+        raise UnknownSite(f"{site_id} is no site here; there are {', '.join(sorted(named | enrolled)) or 'none'}")
     return Locks(settings.data_dir / LOCKS)
 
 
@@ -71,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the sites of AMPERIO_SITES (settings: AMPERIO_*)")
     serve.set_defaults(command=_serve)
+    enrol = commands.add_parser("enrol", help="enrol a new site at Enexa; its one-time token is read from stdin")
+    enrol.add_argument("site")
+    enrol.add_argument("--station", required=True, metavar="HOST:PORT", help="where its station answers Modbus/TCP")
+    enrol.add_argument("--serial", help="of the controller; default amperio-SITE")
+    enrol.set_defaults(command=_enrol)
     lock = commands.add_parser("lock", help="lock a site on this machine: nothing remote acts until it is unlocked")
     lock.add_argument("site")
     lock.add_argument("--reason", default="locked on site")

@@ -1,13 +1,18 @@
 """The composition root: the only file that knows every concrete class of Amperio."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import structlog
 from litestar.types import ASGIApp
+from msgspec import Struct
 
 from services.amperio.api import dispatch, health, sites
+from services.amperio.controllers import CONTROLLERS, Controller, Controllers
 from services.amperio.enexa_client import EnexaClient
+from services.amperio.firmware import FIRMWARE, FirmwareKeeper
 from services.amperio.forwarder import Forwarder
 from services.amperio.lane import SiteLane
 from services.amperio.locks import LOCKS, Locks
@@ -21,13 +26,28 @@ from shared.contract.operations import AMPERIO_OPENAPI, AMPERIO_TOKEN
 from shared.errors import BadInput
 from shared.rest.audit import AuditLine
 from shared.rest.auth import TokenBook, load_credentials
+from shared.rest.background import Background
 from shared.rest.gate import Gate, openapi_route, token_route
-from shared.rest.limits import Limits
 from shared.rest.serve import application
 from shared.rest.server import Listener
 
 STORE = "amperio.db"
+NEWCOMERS_EVERY_S = 5.0
+GOLDEN_RATIO = 0.618
+"""Multiples of it, whole seconds taken away, never crowd: each newcomer's cycle begins far from all others."""
+
+log = structlog.get_logger()
 Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Station(Struct, frozen=True, kw_only=True):
+    """Where a site's station is, and who we are at Enexa when we speak for it."""
+
+    site_id: str
+    host: str
+    port: int
+    client_id: str
+    secret: str
 
 
 class Amperio:
@@ -38,37 +58,51 @@ class Amperio:
             raise BadInput(
                 "AMPERIO_CREDENTIALS_FILE is missing: the file with the clients that may call; `make up` writes one"
             )
-        book = TokenBook(load_credentials(settings.credentials_file))
-        secret = settings.secret()
-        stations = settings.stations()
+        self.settings = settings
         self.clock = clock
-        self.enexa = EnexaClient(
-            settings.enexa_url, clock, ca_file=settings.enexa_ca, client_id=settings.client_id, secret=secret
-        )
+        self.book = TokenBook(load_credentials(settings.credentials_file))
+        self.controllers = Controllers(settings.data_dir / CONTROLLERS)
+        self.stations = self._stations()
         self.database = Database(settings.data_dir / STORE, max_bytes=settings.store_max_mb * 1024 * 1024)
         self.locks = Locks(settings.data_dir / LOCKS)
-        self.settings = settings
-        self.book = book
-        self.stations = stations
+        self._clients: dict[str, EnexaClient] = {}
+        self._newcomers: list[Background] = []
+
+    def _stations(self) -> dict[str, Station]:
+        """Those of the settings, and those that were enrolled, by site."""
+        given = self.settings.stations()
+        secret = self.settings.secret() if given else ""
+        client_id = self.settings.client_id
+        found = {
+            site_id: Station(site_id=site_id, host=host, port=port, client_id=client_id, secret=secret)
+            for site_id, host, port in given
+        }
+        for controller in self.controllers.active():
+            if controller.site_id in found:
+                raise BadInput(f"{controller.site_id} is enrolled: take it out of AMPERIO_SITES")
+            found[controller.site_id] = station_of(controller)
+        if not found:
+            raise BadInput("there is no station: enrol one with `amperio enrol`, or name it in AMPERIO_SITES")
+        return found
 
     async def lanes(self) -> Lanes:
         """A lane for each station, knowing again what it knew before the last stop."""
-        epoch = await self.database.run(tables.stream_epoch)
-        return Lanes([await self._lane(index, epoch) for index in range(len(self.stations))])
+        count = len(self.stations)
+        return Lanes([await self._lane(each, index / count) for index, each in enumerate(self.stations.values())])
 
-    async def _lane(self, index: int, epoch: str) -> SiteLane:
-        site_id, host, port = self.stations[index]
+    async def _lane(self, station: Station, phase_s: float) -> SiteLane:
+        site_id = station.site_id
         return SiteLane(
             site_id,
             self.clock,
-            ModbusLink(site_id, host, port, self.clock, timeout_s=self.settings.modbus_timeout_s),
+            ModbusLink(site_id, station.host, station.port, self.clock, timeout_s=self.settings.modbus_timeout_s),
             self.database,
             self.locks,
-            stream_epoch=epoch,
+            stream_epoch=await self.database.run(tables.stream_epoch),
             keepsake=await self.database.run(partial(tables.load_keepsake, site=site_id)),
             entries=await self.database.run(partial(tables.load_entries, site=site_id)),
             cursor=await self.database.run(partial(tables.cursor_of, site=site_id)),
-            phase_s=index / len(self.stations),
+            phase_s=phase_s,
         )
 
     def application(self, lanes: Lanes) -> ASGIApp:
@@ -77,7 +111,7 @@ class Amperio:
             self.clock,
             self.book,
             audit=StoreAudit(self.database),
-            limits=Limits(),
+            limits=self.settings.limits(),
             allowlist=self.settings.networks(),
         )
         doctor = Doctor(lanes, self.database, self.clock)
@@ -91,15 +125,65 @@ class Amperio:
         return application(routes, gate, background=self._loops(lanes), on_close=(self.close,))
 
     def _loops(self, lanes: Lanes) -> list[Loop]:
-        loops: list[Loop] = [Housekeeper(lanes.all(), self.database, self.clock).run]
-        for lane in lanes.all():
-            loops.append(lane.run)
-            loops += Forwarder(lane, self.enexa, self.database, self.clock).loops()
-        return loops
+        loops: list[Loop] = [Housekeeper(lanes, self.database, self.clock).run]
+        identities = dict.fromkeys(each.client_id for each in self.stations.values())
+        loops += [self._firmware(client_id).run for client_id in identities]
+        for lane in lanes:
+            loops += self._loops_of(lane)
+        return [*loops, partial(self._welcome, lanes)]
+
+    def _loops_of(self, lane: SiteLane) -> list[Loop]:
+        enexa = self._enexa(self.stations[lane.site_id])
+        return [lane.run, *Forwarder(lane, enexa, self.database, self.clock).loops()]
+
+    async def _welcome(self, lanes: Lanes) -> None:
+        """Take in what `amperio enrol` left, within seconds and without a restart."""
+        while True:
+            await self.clock.sleep(NEWCOMERS_EVERY_S)
+            for controller in await asyncio.to_thread(self.controllers.active):
+                if controller.site_id in self.stations:
+                    continue
+                station = self.stations[controller.site_id] = station_of(controller)
+                lane = await self._lane(station, phase_s=len(self.stations) * GOLDEN_RATIO % 1.0)
+                lanes.add(lane)
+                loops = [*self._loops_of(lane), self._firmware(station.client_id).run]
+                self._newcomers.append(Background(loops))
+                self._newcomers[-1].start()
+                log.info("site_added", site_id=station.site_id, controller_id=station.client_id)
+
+    def _enexa(self, station: Station) -> EnexaClient:
+        """One client for each identity, whatever number of sites it speaks for."""
+        if station.client_id not in self._clients:
+            self._clients[station.client_id] = EnexaClient(
+                self.settings.enexa_url,
+                self.clock,
+                ca_file=self.settings.enexa_ca,
+                client_id=station.client_id,
+                secret=station.secret,
+            )
+        return self._clients[station.client_id]
+
+    def _firmware(self, client_id: str) -> FirmwareKeeper:
+        station = next(each for each in self.stations.values() if each.client_id == client_id)
+        directory, key_file = self.settings.data_dir / FIRMWARE, self.settings.firmware_key_file
+        return FirmwareKeeper(client_id, self._enexa(station), directory, key_file, self.clock)
 
     async def close(self) -> None:
-        await self.enexa.close()
+        for each in self._newcomers:
+            await each.stop()
+        for client in self._clients.values():
+            await client.close()
         self.database.close()
+
+
+def station_of(controller: Controller) -> Station:
+    return Station(
+        site_id=controller.site_id,
+        host=controller.host,
+        port=controller.port,
+        client_id=controller.controller_id,
+        secret=controller.api_key,
+    )
 
 
 class StoreAudit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -10,19 +11,25 @@ from shared.contract.config import ConfigAck, SiteConfig
 from shared.contract.events import Event, EventBatch, SiteStatus
 from shared.contract.operations import (
     ACK_CONFIG,
+    ACTIVATE_CONTROLLER,
+    BOOTSTRAP_CONTROLLER,
     ENEXA_TOKEN,
     GET_CONFIG,
+    GET_FIRMWARE,
+    GET_FIRMWARE_FILE,
     GET_SCHEDULE,
     POST_EVENTS,
+    POST_FIRMWARE_STATUS,
     POST_STATUS,
     POST_TELEMETRY,
     POST_TELEMETRY_BATCH,
+    REGISTER_CONTROLLER,
 )
+from shared.contract.registry import Activate, Bootstrap, Firmware, FirmwareStatus, RegisterController, Registered
 from shared.contract.schedule import SiteSchedule
 from shared.contract.telemetry import (
     Gap,
     Rejected,
-    Telemetry,
     TelemetryAck,
     TelemetryBatchAck,
 )
@@ -57,8 +64,8 @@ class EnexaClient:
         )
         self._etags: dict[str, str] = {}
 
-    async def post_sample(self, sample: Telemetry) -> int | None:
-        """Send one second; the number up to which Enexa has everything."""
+    async def post_sample(self, sample: bytes) -> int | None:
+        """Send one second as it was stored; the number up to which Enexa has everything."""
         reply = await self._caller.call(POST_TELEMETRY, sample)
         assert isinstance(reply.message, TelemetryAck)
         if reply.message.accepted + reply.message.duplicates < 1:
@@ -112,5 +119,51 @@ class EnexaClient:
         assert isinstance(reply.message, SiteSchedule)
         return reply.message
 
+    # ---- the controller itself ---------------------------------------------------------------------------------------
+
+    async def bootstrap(self, controller_id: str) -> Bootstrap:
+        """The first configuration and the assets; NotNow (with `state`) where this controller is past that."""
+        reply = await self._caller.call(BOOTSTRAP_CONTROLLER, path={"id": controller_id})
+        assert isinstance(reply.message, Bootstrap)
+        return reply.message
+
+    async def activate(self, controller_id: str) -> None:
+        """Say that everything was tested; only a site that was heard of since its bootstrap goes live."""
+        ready = Activate(status="ready", tests_passed=True)
+        await self._caller.call(ACTIVATE_CONTROLLER, ready, path={"id": controller_id})
+
+    async def firmware(self, device_type: str) -> Firmware | None:
+        """The newest release, or None where there is none."""
+        try:
+            reply = await self._caller.call(GET_FIRMWARE, path={"device_type": device_type})
+        except NotFound:
+            return None
+        assert isinstance(reply.message, Firmware)
+        return reply.message
+
+    async def download_firmware(self, sha256: str, into: BinaryIO, *, limit_bytes: int) -> None:
+        """The file from Enexa itself, whatever other address a release may name."""
+        await self._caller.download(GET_FIRMWARE_FILE, into, path={"sha256": sha256}, limit_bytes=limit_bytes)
+
+    async def report_firmware(self, controller_id: str, status: FirmwareStatus) -> None:
+        await self._caller.call(POST_FIRMWARE_STATUS, status, path={"id": controller_id})
+
     async def close(self) -> None:
         await self._caller.close()
+
+
+async def register_controller(
+    url: str, clock: Clock, *, ca_file: Path | None, token: str, serial: str, site_id: str
+) -> Registered:
+    """A one-time token buys a key, which is told only this once."""
+    caller = Caller(url, clock, ca_file=ca_file)
+    try:
+        reply = await caller.call(
+            REGISTER_CONTROLLER,
+            RegisterController(serial=serial, site_id=site_id),
+            headers={"Authorization": f"Bearer {token}"},
+        )
+    finally:
+        await caller.close()
+    assert isinstance(reply.message, Registered)
+    return reply.message

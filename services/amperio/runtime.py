@@ -1,6 +1,6 @@
 """What runs beside the lanes: finding the lane of a site, the housekeeping of buffers, and the doctor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Literal
@@ -11,6 +11,7 @@ from services.amperio.lane import SiteLane
 from services.amperio.site.outbox import REWIND_S
 from services.amperio.store import tables
 from services.amperio.store.database import Database
+from services.amperio.version import VERSION
 from shared.clock import Clock
 from shared.contract.reads import Check, Health
 from shared.contract.telemetry import Mode
@@ -21,7 +22,6 @@ HOUSEKEEPING_EVERY_S = 60.0
 STORE_STUCK_S = 5.0
 BUFFER_FULL_PCT = 90.0
 GOOD_MODES = (Mode.ONLINE, Mode.RESYNC)
-VERSION = "0.1.0"
 
 log = structlog.get_logger()
 
@@ -42,11 +42,19 @@ class Lanes:
     def all(self) -> tuple[SiteLane, ...]:
         return tuple(self._by_site.values())
 
+    def __iter__(self) -> Iterator[SiteLane]:
+        return iter(self.all())
+
+    def add(self, lane: SiteLane) -> None:
+        """A site that came while we run."""
+        assert lane.site_id not in self._by_site
+        self._by_site[lane.site_id] = lane
+
 
 class Housekeeper:
     """Keeps every buffer within its bound, and forgets what is confirmed and a day old."""
 
-    def __init__(self, lanes: Sequence[SiteLane], database: Database, clock: Clock) -> None:
+    def __init__(self, lanes: Iterable[SiteLane], database: Database, clock: Clock) -> None:
         self._lanes = lanes
         self._database = database
         self._clock = clock

@@ -8,13 +8,15 @@ from typing import Annotated
 from msgspec import Meta
 
 from shared.errors import BadInput
-from shared.settings import Port, ProcessSettings, networks, read_secret, read_settings
+from shared.rest.settings import ServiceSettings
+from shared.settings import Port, networks, read_secret, read_settings
 
 PREFIX = "AMPERIO_"
-SITE = re.compile(r"^([A-Za-z0-9_-]{1,64})=([A-Za-z0-9_.:\[\]-]+):(\d{1,5})$")
+SITE = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+STATION = re.compile(r"^([A-Za-z0-9_.:\[\]-]+):(\d{1,5})$")
 
 
-class Settings(ProcessSettings, frozen=True, kw_only=True):
+class Settings(ServiceSettings, frozen=True, kw_only=True):
     """What belongs to the process; what belongs to a site is its configuration, which Enexa owns."""
 
     data_dir: Path = Path(".stack/data/amperio")
@@ -26,10 +28,13 @@ class Settings(ProcessSettings, frozen=True, kw_only=True):
     enexa_url: str = "https://localhost:8443"
     enexa_ca: Path | None = None
     client_id: str = "CTRL001"
+    """Who we are at Enexa for the sites of AMPERIO_SITES; an enrolled site has its own controller."""
     secret_file: Path | None = None
+    firmware_key_file: Path | None = None
+    """The public key (PEM) that firmware must be signed with; without it no release is taken."""
     credentials_file: Path | None = None
-    sites: str = "SITE001=127.0.0.1:5020"
-    """Comma-separated `SITE=HOST:PORT`, one for each station."""
+    sites: str = ""
+    """Comma-separated `SITE=HOST:PORT`, one for each station; those that were enrolled come on top."""
     modbus_timeout_s: Annotated[float, Meta(gt=0.0, le=60.0)] = 1.0
     """Real seconds; sockets know no scaled time."""
     store_max_mb: Annotated[int, Meta(ge=16, le=1_000_000)] = 4096
@@ -40,12 +45,10 @@ class Settings(ProcessSettings, frozen=True, kw_only=True):
         """Site, host and port of each station; BadInput where an entry is none or a site stands twice."""
         found: list[tuple[str, str, int]] = []
         for entry in (each.strip() for each in self.sites.split(",") if each.strip()):
-            match = SITE.match(entry)
-            if match is None or not 0 < int(match.group(3)) < 65_536:
+            site_id, equals, address = entry.partition("=")
+            if not equals or not SITE.match(site_id):
                 raise BadInput(f"AMPERIO_SITES: {entry!r} is not of the form SITE001=127.0.0.1:5020")
-            found.append((match.group(1), match.group(2).strip("[]"), int(match.group(3))))
-        if not found:
-            raise BadInput("AMPERIO_SITES names no station; give for instance SITE001=127.0.0.1:5020")
+            found.append((site_id, *station_address(address)))
         if len({site for site, _, _ in found}) != len(found):
             raise BadInput("AMPERIO_SITES names a site twice")
         return tuple(found)
@@ -56,6 +59,14 @@ class Settings(ProcessSettings, frozen=True, kw_only=True):
     def secret(self) -> str:
         """The client secret at Enexa."""
         return read_secret(self.secret_file, "AMPERIO_SECRET_FILE")
+
+
+def station_address(text: str) -> tuple[str, int]:
+    """Host and port of a station; BadInput where it is none."""
+    match = STATION.match(text)
+    if match is None or not 0 < int(match.group(2)) < 65_536:
+        raise BadInput(f"{text!r} is no station's address such as 127.0.0.1:5020")
+    return match.group(1).strip("[]"), int(match.group(2))
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

@@ -24,7 +24,10 @@ DATABASE_KEY = "postgres"
 
 
 class Client(Struct, frozen=True, kw_only=True):
-    """One who may log in; the service keeps only the digest of the secret (256 random bits need no slow hash)."""
+    """One who may log in; the service keeps only the digest of the secret (256 random bits need no slow hash).
+
+    A middleware speaks for its own sites; people and the platform see every site, also those that come later.
+    """
 
     client_id: str
     secret_sha256: str
@@ -40,7 +43,12 @@ def make_credentials(places: Places) -> bool:
     for name, clients in (("enexa", CLIENTS_OF_ENEXA), ("amperio", CLIENTS_OF_AMPERIO)):
         known = {**clients, **PEOPLE}
         listed = [
-            Client(client_id=client, secret_sha256=_digest(_secret(places.secrets / file)), scope=scope, sites=SITES)
+            Client(
+                client_id=client,
+                secret_sha256=_digest(_secret(places.secrets / file)),
+                scope=scope,
+                sites=SITES if scope == "middleware" else [],
+            )
             for client, (file, scope) in known.items()
         ]
         _write(places.secrets / f"{name}_clients.json", msgspec.json.format(msgspec.json.encode(listed)))

@@ -91,6 +91,7 @@ def _enexa(record: Record, places: Places) -> dict[str, str]:
 
 def _amperio(record: Record, places: Places) -> dict[str, str]:
     ports = record.options.ports
+    data = places.data(simulated=record.options.simulated)
     return {
         "TLS_PORT": str(ports.amperio_tls),
         "PORT": str(ports.amperio),
@@ -100,6 +101,7 @@ def _amperio(record: Record, places: Places) -> dict[str, str]:
         "ENEXA_CA": str(places.pki / "ca.pem"),
         "SECRET_FILE": str(places.secrets / "amperio_at_enexa"),
         "CREDENTIALS_FILE": str(places.secrets / "amperio_clients.json"),
+        "FIRMWARE_KEY_FILE": str(data / "enexa" / "firmware" / "public.pem"),
         "SITES": f"SITE001=127.0.0.1:{ports.modbus}",
     }
 

@@ -17,9 +17,6 @@ from tests.tidy.source import ROOT, at, files, modules, tree
 TWINS = {Host.ENEXA: "services.enexa", Host.AMPERIO: "services.amperio"}
 CALLERS = {Host.ENEXA: "services.amperio", Host.AMPERIO: "services.enexa"}
 ROUTE_MAKERS = ("serves", "token_route", "openapi_route")
-NOT_CALLED_YET = {"POST_FIRMWARE_STATUS", "BOOTSTRAP_CONTROLLER", "ACTIVATE_CONTROLLER"}
-"""Served, but the middleware does not onboard itself or report its firmware yet."""
-
 OF_THE_TWINS = {Scope.MIDDLEWARE, Scope.PLATFORM}
 
 
@@ -62,11 +59,10 @@ def test_what_only_a_twin_may_ask_is_asked_in_one_place() -> None:
         if not operation.served or not operation.scopes or operation.scopes - OF_THE_TWINS:
             continue
         places = _places_that_name(constant, CALLERS[operation.host])
-        wanted = 0 if constant in NOT_CALLED_YET else 1
-        if len(places) != wanted:
+        if len(places) != 1:
             wrong[constant] = places
 
-    assert not wrong, f"name each operation in one file of its caller (and keep NOT_CALLED_YET true): {wrong}"
+    assert not wrong, f"name each operation in one file of its caller: {wrong}"
 
 
 def test_every_state_is_reachable_and_has_a_row() -> None:

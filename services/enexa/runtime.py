@@ -20,6 +20,7 @@ from services.enexa.planning_request import plan_request
 from services.enexa.platform import Platform
 from services.enexa.seeds import take_sites
 from services.enexa.state import IntentView, MiddlewareView, PlanMade
+from services.enexa.store.packing import HOURS_AT_ONCE
 from shared.backoff import Backoff
 from shared.clock import real_now_s
 from shared.contract.dispatch import CommandBase
@@ -397,10 +398,12 @@ class Runtime:
     # ---- housekeeping -----------------------------------------------------------------------------------------------
 
     async def housekeeping(self) -> None:
-        """Retention: single samples for a month, minute means for a year, quarter hours for ever."""
+        """Pack hours that are over. Retention: samples for a month, minute means for a year, quarter hours for ever."""
         while True:
             now = self._clock.now().at
             try:
+                while await self._platform.store.packing.pack_due(now) >= HOURS_AT_ONCE:
+                    pass
                 await self._platform.store.telemetry.forget(now - self._platform.raw_kept)
                 await self._platform.store.telemetry.forget(now - self._platform.raw_kept * 12, resolution_s=60)
                 await self._platform.store.journal.forget(now - self._platform.raw_kept * 12)

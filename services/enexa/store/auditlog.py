@@ -1,7 +1,7 @@
 """The audit log in the store: append-only, each entry chained to the one before, verifiable offline.
 
-A line is durable before its request is answered, except for accepted telemetry: there the sample itself is the durable
-trace, and its audit line rides along with the next group.
+A line is durable before its request is answered. Lines of many requests share a transaction with each other and with
+the samples that arrive meanwhile.
 """
 
 from typing import Any
@@ -9,16 +9,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.enexa.store.committer import Committer, Merged
-from services.enexa.store.database import Database
+from services.enexa.store.database import Database, Group
 from services.enexa.store.schema import audit, to_us
-from shared.contract.operations import OPERATIONS, Budget, Host
 from shared.contract.reads import AuditEntry
 from shared.rest.audit import GENESIS, AuditLine, chained
 
-RIDES_ALONG = frozenset(each.name for each in OPERATIONS if each.host is Host.ENEXA and each.budget is Budget.TELEMETRY)
+INSERT_AUDIT = "INSERT INTO audit (seq, at_us, body, digest) VALUES (?, ?, ?, ?)"
 PAGE = 2000
 
 
@@ -54,18 +52,17 @@ class AuditLog:
         return self._seq, self._head
 
     async def append(self, line: AuditLine) -> None:
-        done = self._merged.add(line)
-        if not (line.action in RIDES_ALONG and line.status < 400):
-            await done
+        """Durable on return; StoreFailed where it is not."""
+        await self._merged.add(line)
 
-    async def _write(self, connection: AsyncConnection, lines: list[AuditLine]) -> list[None]:
+    async def _write(self, group: Group, lines: list[AuditLine]) -> list[None]:
         """Number and chain the lines inside the transaction, so that order and chain agree."""
         seq, head = self._seq, self._head
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[object, ...]] = []
         for line in lines:
             seq, head = seq + 1, chained(head, line)
-            rows.append({"seq": seq, "at_us": to_us(line.at), "body": msgspec.json.encode(line), "digest": head})
-        await connection.execute(audit.insert(), rows)
+            rows.append((seq, to_us(line.at), msgspec.json.encode(line), head))
+        group.write(INSERT_AUDIT, rows)
         self._end = (seq, head)
         return [None] * len(lines)
 

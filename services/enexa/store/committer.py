@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.enexa.store.database import Database
+from services.enexa.store.database import Database, Group
 from shared.errors import SiteError, StoreFailed
 
 GROUP_MAX = 512
@@ -25,7 +25,7 @@ class Work(Generic[T]):
 
     __slots__ = ("done", "run", "settled")
 
-    def __init__(self, run: Callable[[AsyncConnection], Awaitable[T]], settled: Callable[[T], None] | None) -> None:
+    def __init__(self, run: Callable[[Group], Awaitable[T]], settled: Callable[[T], None] | None) -> None:
         self.run = run
         self.settled = settled
         self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -58,10 +58,14 @@ class Committer:
         self, run: Callable[[AsyncConnection], Awaitable[T]], settled: Callable[[T], None] | None = None
     ) -> T:
         """Run in the next group and return when it is durable; StoreFailed where it is not."""
-        return await self.enqueue(run, settled)
+
+        async def with_connection(group: Group) -> T:
+            return await run(await group.connection())
+
+        return await self.enqueue(with_connection, settled)
 
     def enqueue(
-        self, run: Callable[[AsyncConnection], Awaitable[T]], settled: Callable[[T], None] | None = None
+        self, run: Callable[[Group], Awaitable[T]], settled: Callable[[T], None] | None = None
     ) -> "asyncio.Future[T]":
         """Run in the next group without waiting for it; order among works is kept."""
         if len(self._waiting) >= QUEUE_MAX:
@@ -92,8 +96,8 @@ class Committer:
                 await self._commit([work])
 
     async def _together(self, group: list[Work[object]]) -> None:
-        async with self._database.transaction() as connection:
-            results = [await work.run(connection) for work in group]
+        async with self._database.group() as transaction:
+            results = [await work.run(transaction) for work in group]
         self.commits_count += 1
         for work, result in zip(group, results, strict=True):
             if work.settled is not None:
@@ -125,7 +129,7 @@ class Merged(Generic[Item, Result]):
     def __init__(
         self,
         committer: Committer,
-        write: Callable[[AsyncConnection, list[Item]], Awaitable[list[Result]]],
+        write: Callable[[Group, list[Item]], Awaitable[list[Result]]],
         settled: Callable[[], None],
     ) -> None:
         self._committer = committer
@@ -144,11 +148,11 @@ class Merged(Generic[Item, Result]):
     def _schedule(self) -> None:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
 
-        async def run(connection: AsyncConnection) -> list[Result]:
+        async def run(group: Group) -> list[Result]:
             if not batch:
                 batch.extend(self._inbox)
                 self._inbox = []
-            return await self._write(connection, [item for item, _ in batch])
+            return await self._write(group, [item for item, _ in batch])
 
         def settled(results: list[Result]) -> None:
             self._settled()

@@ -5,7 +5,9 @@ connections write, and one connection is also a queue, so readers never see half
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,79 @@ SQLITE_PRAGMAS = (
     "PRAGMA cache_size=-16000",
     "PRAGMA foreign_keys=ON",
 )
+
+
+Rows = Sequence[Sequence[object]]
+
+
+class Group:
+    """One transaction of many writers that begins as late as it can.
+
+    Statements given to `write` leave together at the end, on SQLite in one exchange with the driver's thread: through
+    SQLAlchemy each of them takes three. Who must read before it writes asks for the `connection`.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, is_sqlite: bool) -> None:
+        self._engine = engine
+        self._is_sqlite = is_sqlite
+        self._statements: dict[str, list[Sequence[object]]] = {}
+        self._connection: AsyncConnection | None = None
+
+    def write(self, statement: str, rows: Rows) -> None:
+        """Carry out `statement` for each row at the end; its parameters are question marks."""
+        if rows:
+            self._statements.setdefault(statement, []).extend(rows)
+
+    async def connection(self) -> AsyncConnection:
+        """The transaction, begun; what was given to `write` is not in it yet."""
+        if self._connection is None:
+            connection = await self._engine.connect()
+            self._connection = connection
+            await connection.begin()
+        return self._connection
+
+    async def commit(self) -> None:
+        """Everything durable on return."""
+        if self._connection is None and self._is_sqlite:
+            await self._at_once()
+            return
+        connection = await self.connection()
+        for statement, rows in self._statements.items():
+            text = statement if self._is_sqlite else _numbered(statement)
+            await connection.exec_driver_sql(text, [tuple(row) for row in rows])
+        await connection.commit()
+
+    async def close(self) -> None:
+        """Undo what was not committed."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _at_once(self) -> None:
+        if not self._statements:
+            return
+        async with self._engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            # aiosqlite has no public way to run more than one statement in its thread (docs/adr/0004-chunks.md).
+            await driver._execute(_carry_out, driver._conn, self._statements)
+
+
+def _carry_out(connection: sqlite3.Connection, statements: dict[str, list[Sequence[object]]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement, rows in statements.items():
+            connection.executemany(statement, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@cache
+def _numbered(statement: str) -> str:
+    """PostgreSQL's form of a statement: its parameters have numbers."""
+    head, *rest = statement.split("?")
+    return head + "".join(f"${place}{text}" for place, text in enumerate(rest, start=1))
 
 
 class Database:
@@ -62,6 +137,19 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise StoreFailed(f"the store failed: {_told(error)}") from error
 
+    @contextlib.asynccontextmanager
+    async def group(self) -> AsyncIterator[Group]:
+        """Many writers' transaction, durable when the block ends; StoreFailed where the database refuses."""
+        assert self._engine is not None, "the database is not open"
+        group = Group(self._engine, is_sqlite=self.is_sqlite)
+        try:
+            yield group
+            await group.commit()
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise StoreFailed(f"the store failed: {_told(error)}") from error
+        finally:
+            await group.close()
+
 
 def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
@@ -78,7 +166,8 @@ def normalised_url(url: str) -> str:
 def _engine(url: str, *, is_sqlite: bool) -> AsyncEngine:
     if not is_sqlite:
         return create_async_engine(url, pool_size=5, max_overflow=0, pool_pre_ping=True, pool_timeout=5.0)
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=30.0)
+    # Every transaction is ended where it began; a rollback at each return to the pool would be another exchange.
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=30.0, pool_reset_on_return=None)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

@@ -8,25 +8,22 @@ from shared.contract.reads import Point
 from shared.contract.telemetry import Telemetry
 
 RESOLUTIONS_S = (60, 900)
-Values = dict[str, float | None]
+Line = tuple[float, int]
+"""A sum and the count of readings in it."""
 
 
 class Bucket:
-    """Sums of one interval."""
+    """Sums of one interval, for each of the lines that charts show in the order of `schema.VALUES`."""
 
-    __slots__ = ("counts", "samples", "sums")
+    __slots__ = ("lines", "samples")
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
+    def __init__(self, samples: int, lines: list[Line]) -> None:
+        self.samples = samples
+        self.lines = lines
 
-    def add(self, values: Values) -> None:
-        self.samples += 1
-        for name, value in values.items():
-            if value is not None:
-                self.sums[name] = self.sums.get(name, 0.0) + value
-                self.counts[name] = self.counts.get(name, 0) + 1
+    def add(self, other: "Bucket") -> None:
+        self.samples += other.samples
+        self.lines = [(a + c, b + d) for (a, b), (c, d) in zip(self.lines, other.lines, strict=True)]
 
 
 def grid_kw(sample: Telemetry) -> float | None:
@@ -43,39 +40,68 @@ def ev_kw(sample: Telemetry) -> float | None:
     return math.fsum(known) if known else None
 
 
-def values_of(sample: Telemetry) -> Values:
-    """The six lines that charts show."""
-    return {
-        "battery_kw": sample.battery.power_kw,
-        "grid_kw": grid_kw(sample),
-        "ev_kw": ev_kw(sample),
-        "pv_kw": sample.pv_kw,
-        "aux_kw": sample.aux_kw,
-        "soc_pct": sample.battery.soc_pct,
-    }
-
-
 def buckets(samples: Iterable[Telemetry]) -> dict[tuple[int, int], Bucket]:
     """Sums by (resolution in seconds, start in seconds since 1970)."""
-    made: dict[tuple[int, int], Bucket] = {}
+    minutes: dict[int, list[Telemetry]] = {}
     for sample in samples:
-        second = int(sample.timestamp.timestamp())
-        values = values_of(sample)
-        for resolution_s in RESOLUTIONS_S:
-            key = (resolution_s, second - second % resolution_s)
-            bucket = made.get(key)
-            if bucket is None:
-                bucket = made[key] = Bucket()
-            bucket.add(values)
+        minute = int(sample.timestamp.timestamp()) // 60
+        known = minutes.get(minute)
+        if known is None:
+            minutes[minute] = [sample]
+        else:
+            known.append(sample)
+    made: dict[tuple[int, int], Bucket] = {}
+    for minute, within in minutes.items():
+        bucket = made[60, minute * 60] = _bucket(within)
+        quarter = (900, minute * 60 // 900 * 900)
+        if quarter in made:
+            made[quarter].add(bucket)
+        else:
+            made[quarter] = Bucket(bucket.samples, bucket.lines)
     return made
 
 
+def _bucket(samples: list[Telemetry]) -> Bucket:
+    return Bucket(
+        len(samples),
+        [
+            _line([each.battery.power_kw for each in samples]),
+            _line([grid_kw(each) for each in samples]),
+            _line([ev_kw(each) for each in samples]),
+            _line([each.pv_kw for each in samples]),
+            _line([each.aux_kw for each in samples]),
+            _line([each.battery.soc_pct for each in samples]),
+        ],
+    )
+
+
+def _line(values: list[float | None]) -> Line:
+    known = [value for value in values if value is not None]
+    return sum(known), len(known)
+
+
 def raw_point(sample: Telemetry) -> Point:
-    values = values_of(sample)
-    return Point(at=sample.timestamp, **values)  # type: ignore[arg-type]  # the six names are the point's own
+    return Point(
+        at=sample.timestamp,
+        battery_kw=sample.battery.power_kw,
+        grid_kw=grid_kw(sample),
+        ev_kw=ev_kw(sample),
+        pv_kw=sample.pv_kw,
+        aux_kw=sample.aux_kw,
+        soc_pct=sample.battery.soc_pct,
+    )
 
 
-def mean_point(start_s: int, samples: int, sums: Values, counts: dict[str, int]) -> Point:
-    """The means of one interval; a line without a single reading stays None."""
-    means = {name: round(total / counts[name], 4) for name, total in sums.items() if total is not None and counts[name]}
-    return Point(at=datetime.fromtimestamp(start_s, UTC), samples=samples, **means)
+def mean_point(start_s: int, samples: int, *means: float | None) -> Point:
+    """One interval of a series; a line without a single reading stays None."""
+    battery, grid, ev, pv, aux, soc = [None if each is None else round(each, 4) for each in means]
+    return Point(
+        at=datetime.fromtimestamp(start_s, UTC),
+        samples=samples,
+        battery_kw=battery,
+        grid_kw=grid,
+        ev_kw=ev,
+        pv_kw=pv,
+        aux_kw=aux,
+        soc_pct=soc,
+    )

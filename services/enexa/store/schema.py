@@ -78,16 +78,30 @@ streams = Table(
     Index("streams_by_name", "site_id", "epoch", unique=True),
 )
 
-samples = Table(
-    "samples",
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("chunk_id", Integer, primary_key=True, autoincrement=True),
+    Column("stream_id", Integer, nullable=False),
+    Column("from_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("last_sequence", BigInteger, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Column("form", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("chunks_by_time", "stream_id", "from_us", "first_sequence", "last_sequence", "samples", unique=True),
+)
+"""Samples of one stream within one hour of UTC: as they came, or a whole hour packed into columns."""
+
+loose_hours = Table(
+    "loose_hours",
     metadata,
     Column("stream_id", Integer, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True),
-    Column("at_us", BigInteger, nullable=False),
-    Column("received_us", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Index("samples_by_time", "stream_id", "at_us"),
+    Column("hour_us", BigInteger, primary_key=True),
 )
+"""Hours of a stream in which something arrived since they were packed last."""
 
 holes = Table(
     "holes",

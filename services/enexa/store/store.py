@@ -7,16 +7,18 @@ from services.enexa.store.committer import Committer
 from services.enexa.store.database import Database
 from services.enexa.store.journal import Journal
 from services.enexa.store.masterdata import MasterData
+from services.enexa.store.packing import Packing
 from services.enexa.store.telemetry import TelemetryStore
 
 
 class Store:
-    """`telemetry`, `master`, `journal` and `audit` share one database and one writer."""
+    """`telemetry`, `packing`, `master`, `journal` and `audit` share one database and one writer."""
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self.committer = Committer(self.database)
         self.telemetry = TelemetryStore(self.database, self.committer)
+        self.packing = Packing(self.database, self.committer, self.telemetry)
         self.master = MasterData(self.database, self.committer)
         self.journal = Journal(self.database, self.committer)
         self.audit = AuditLog(self.database, self.committer)

@@ -122,12 +122,40 @@ async def test_what_is_missing_is_known_after_a_restart(url: str) -> None:
     await store.close()
 
 
-async def test_retention_drops_samples_and_keeps_quarter_hours(store: Store) -> None:
-    await keep(store, *range(1, 50))
-    await store.telemetry.forget(at(40))
+async def test_retention_drops_whole_hours_and_keeps_quarter_hours(store: Store) -> None:
+    await keep(store, 1, 2, 3700, 3701)
+    await store.telemetry.forget(at(3650))
 
-    assert await stored_numbers(store) == list(range(40, 50))
-    assert len(await store.telemetry.points("SITE001", START, at(900), resolution_s=900)) == 1
+    assert await stored_numbers(store) == [3700, 3701]
+    assert len(await store.telemetry.points("SITE001", START, at(7200), resolution_s=900)) == 2
+
+
+async def test_samples_of_each_hour_are_counted_and_an_hour_without_any_is_not_there(store: Store) -> None:
+    await keep(store, 1, 2, 3, 7200, 7201)
+
+    counted = await store.telemetry.per_hour("SITE001", START, at(3 * 3600))
+
+    assert counted == {START: 3, at(7200): 2}
+
+
+async def test_a_series_can_be_read_as_it_was_known_at_an_instant(store: Store) -> None:
+    await keep(store, 1, 3, received=at(3))
+    await keep(store, 2, received=at(900))
+
+    before = await store.telemetry.raw("SITE001", START, at(60), known_by=at(600))
+    after = await store.telemetry.raw("SITE001", START, at(60))
+
+    assert ([each.sequence for each in before], [each.sequence for each in after]) == ([1, 3], [1, 2, 3])
+
+
+async def test_a_page_of_raw_samples_is_the_first_ones_of_the_window_whatever_chunks_they_lie_in(store: Store) -> None:
+    await keep(store, *range(1, 9001))
+    await keep(store, 9003, 9001, 9002, epoch="e2")
+    found = await store.telemetry.raw("SITE001", at(3500), at(20_000), 200)
+    late = await store.telemetry.raw("SITE001", at(8990), at(20_000), 200)
+
+    assert [each.sequence for each in found] == list(range(3500, 3700))
+    assert [each.sequence for each in late] == [*range(8990, 9001), 9001, 9002, 9003]
 
 
 def test_gaps_between_points_are_found() -> None:

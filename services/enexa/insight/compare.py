@@ -28,8 +28,15 @@ from shared.scenario.schema import Scenario
 HISTORY_DAYS = 21
 
 
-def compare(scenario: Scenario, knobs: Knobs, *, recursion: Callable[..., None], step_function: RunSteps) -> Comparison:
-    """All three on the same stretch; OutOfBounds for a plant that nobody knows."""
+def compare(
+    scenario: Scenario,
+    knobs: Knobs,
+    *,
+    recursion: Callable[..., None],
+    step_function: RunSteps,
+    progress: Callable[[float], None] = lambda _ratio: None,
+) -> Comparison:
+    """All three on the same stretch; OutOfBounds for a plant that nobody knows. `progress` hears how far it is."""
     if knobs.plant not in PLANTS:
         raise OutOfBounds("no such plant", field="plant")
     prices = _turned(scenario_prices(scenario), knobs)
@@ -43,7 +50,7 @@ def compare(scenario: Scenario, knobs: Knobs, *, recursion: Callable[..., None],
     controller = SmartEms(
         given, prices, _history(given), Knows.FORECAST, recursion=recursion, step_function=step_function
     )
-    reactive, smart = run_reactive(given, step_function), controller.complete()
+    reactive, smart = run_reactive(given, step_function), controller.complete(progress)
     return Comparison(
         knobs=knobs,
         day=REFERENCE_DAY,
@@ -144,8 +151,8 @@ def _of_bound(given: Stretch, bound: Bound) -> Result:
     left_eur = given.end_value_eur_per_kwh * (bound.end_kwh - given.start_kwh)
     return Result(
         controller="perfect",
-        net_eur=bound.cost_eur - left_eur + given.tariff.unserved_eur_per_kwh * bound.unserved_kwh,
-        cost_eur=bound.cost_eur,
+        net_eur=bound.cost_eur - left_eur,
+        cost_eur=bound.cost_eur - given.tariff.unserved_eur_per_kwh * bound.unserved_kwh,
         import_kwh=float(bound.import_kwh.sum()),
         export_kwh=float(bound.export_kwh.sum()),
         charged_kwh=float(bound.charge_kwh.sum()),

@@ -200,10 +200,6 @@ def _live(seen: Seen, _: Span) -> bool:
     return seen.sample_age_s is not None and seen.sample_age_s <= LIVE_WITHIN_S
 
 
-def _live_in_the_cut(seen: Seen, span: Span) -> bool:
-    return span.elapsed_s(seen.now) >= SOON_S and not span.is_over(seen.now) and _live(seen, span)
-
-
 def _lost(seen: Seen, _: Span) -> bool:
     return seen.sample_age_s is not None and seen.sample_age_s > 60.0
 
@@ -259,8 +255,8 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         key="enexa_cannot_reach_amperio",
         title="Enexa cannot reach Amperio",
-        does="cuts what Enexa sends to Amperio for 90 seconds",
-        for_s=90.0,
+        does="cuts what Enexa sends to Amperio for 80 seconds",
+        for_s=80.0,
         cuts=(Way.OUTWARD,),
         enexa=(
             "retries after 1, 2, 4 … seconds, at most 60 s apart",
@@ -271,7 +267,6 @@ DRILLS: tuple[Drill, ...] = (
         seen="Links on Site Monitoring, the alert, expired and superseded commands in the dispatch log",
         checks=(
             Check(sentence="Enexa notices that nobody answers", within_s=SOON_S, holds=_silent),
-            Check(sentence="Telemetry goes on meanwhile", within_s=90.0, holds=_live_in_the_cut),
             Check(sentence="An alert is raised after 60 seconds, not before", within_s=90.0, holds=_alert_in_time),
             Check(sentence="The link heals by itself", within_s=HEALED_WITHIN_S, holds=_answers, afterwards=True),
             Check(sentence="The alert is cleared", within_s=HEALED_WITHIN_S, holds=_alert_cleared, afterwards=True),
@@ -280,8 +275,8 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         key="amperio_cannot_reach_enexa",
         title="Amperio cannot reach Enexa",
-        does="lets nothing that Amperio sends through to Enexa for 90 seconds",
-        for_s=90.0,
+        does="lets nothing that Amperio sends through to Enexa for 80 seconds",
+        for_s=80.0,
         cuts=(Way.INWARD,),
         enexa=("shows the age of the newest sample; after a minute it counts as lost", "draws the gap as a gap"),
         amperio=(

@@ -1,13 +1,13 @@
 """What a period came to: measured minutes become quarter hours, the settlement prices them, gaps are told.
 
 Only what was measured counts. A minute without samples adds nothing and lowers the coverage; a quarter hour without a
-price is left out and counted. Whether another controller would have done better is not answered here: that is a
-simulation, and belongs to What-If.
+price is left out and counted. What the reactive rule or perfect foresight would have paid for the same demand is not
+answered here: that takes the engine, see `bounds.py`.
 """
 
 import math
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
@@ -19,6 +19,9 @@ from shared.energy.slots import slot_start
 
 MINUTE_H = 1.0 / 60.0
 MINUTES_PER_SLOT = 15
+CO2_KG_PER_KWH = 0.363
+"""Germany's electricity mix of 2024, a mean of the year (Umweltbundesamt); hourly intensities are not held here."""
+NO_PLAN = "no plan"
 
 
 class ImpactView(Struct, frozen=True, kw_only=True):
@@ -36,6 +39,37 @@ class ImpactView(Struct, frozen=True, kw_only=True):
     def total(self, name: str) -> float:
         """Sum of one kind of energy over the settled slots, for instance `import_kwh`."""
         return math.fsum(getattr(energy, name) for energy in self.energies)
+
+    @property
+    def co2_kg(self) -> float:
+        """Of the imported energy."""
+        return CO2_KG_PER_KWH * self.total("import_kwh")
+
+
+class Cause(Struct, frozen=True, kw_only=True):
+    """What the plan's slots of one reason brought; the cents of all causes add up to the value of timing."""
+
+    reason: str
+    slots_count: int
+    charged_kwh: float
+    discharged_kwh: float
+    timing_value_cents: int
+
+
+class DayLine(Struct, frozen=True, kw_only=True):
+    """One local day of a period; money in whole cents, which add up over the period."""
+
+    day: date
+    coverage_pct: float
+    net_saving_cents: int
+    timing_value_cents: int
+    wear_cents: int
+    import_kwh: float
+    pv_kwh: float
+    ev_kwh: float
+    co2_kg: float
+    peak_15min_kw: float | None
+    sessions_count: int
 
 
 def impact(
@@ -61,6 +95,42 @@ def impact(
         unpriced_count=len(energies) - len(priced),
         peak_15min_kw=peak[0] if peak else None,
         peak_at=peak[1] if peak else None,
+    )
+
+
+def by_cause(view: ImpactView, reasons: Mapping[datetime, str]) -> tuple[Cause, ...]:
+    """The settled slots by the reason of the plan's slot in force, the most valuable first."""
+    groups: dict[str, list[int]] = {}
+    for index, energy in enumerate(view.energies):
+        groups.setdefault(reasons.get(energy.start, NO_PLAN), []).append(index)
+    causes = (
+        Cause(
+            reason=reason,
+            slots_count=len(indices),
+            charged_kwh=math.fsum(view.energies[index].charged_kwh for index in indices),
+            discharged_kwh=math.fsum(view.energies[index].discharged_kwh for index in indices),
+            timing_value_cents=sum(view.settlement.slots[index].timing_value_cents for index in indices),
+        )
+        for reason, indices in groups.items()
+    )
+    return tuple(sorted(causes, key=lambda each: -each.timing_value_cents))
+
+
+def day_line(view: ImpactView, day: date, sessions_count: int) -> DayLine:
+    """A day's view as one line of a period."""
+    slots = view.settlement.slots
+    return DayLine(
+        day=day,
+        coverage_pct=view.coverage_pct,
+        net_saving_cents=sum(slot.net_saving_cents for slot in slots),
+        timing_value_cents=sum(slot.timing_value_cents for slot in slots),
+        wear_cents=sum(slot.wear_cents for slot in slots),
+        import_kwh=view.total("import_kwh"),
+        pv_kwh=view.total("pv_kwh"),
+        ev_kwh=view.total("ev_kwh"),
+        co2_kg=view.co2_kg,
+        peak_15min_kw=view.peak_15min_kw,
+        sessions_count=sessions_count,
     )
 
 

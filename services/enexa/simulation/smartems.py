@@ -94,8 +94,11 @@ class SmartEms:
         self._priced_until: datetime | None = None
         self.plans_count = 0
 
-    def complete(self) -> Run:
-        """Run the whole stretch; plan at each slot and whenever a car comes or goes, where there is what to plan."""
+    def complete(self, progress: Callable[[float], None] = lambda _ratio: None) -> Run:
+        """Run the whole stretch; plan at each slot and whenever a car comes or goes, where there is what to plan.
+
+        `progress` hears which share of the stretch is done.
+        """
         if not self._given.plant.strings:
             self.run.go(0, self._given.steps, LEVELS, self._levels)
             return self.run
@@ -108,6 +111,7 @@ class SmartEms:
         for first, last in pairwise(edges):
             self._plan(first)
             self.run.go(first, last, LEVELS, self._levels)
+            progress(last / self._given.steps)
         return self.run
 
     def _plan(self, step: int) -> None:

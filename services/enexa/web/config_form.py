@@ -4,6 +4,7 @@ What a person typed is kept whatever happens, and a refusal names the field. Num
 English way, according to the reader's choice.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -191,7 +192,7 @@ def read(
         check(document)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
-        return None, {where.rstrip("`"): _plain(text)}
+        return None, {where.rstrip("`"): plain_words(text)}
     except OutOfBounds as error:
         sentence = f"{error.sentence[0].upper()}{error.sentence[1:]}."
         return None, {_first_index(str(error.facts["field"])): sentence}
@@ -247,17 +248,25 @@ def _parsed(before: Any, text: str, form: Format) -> Any:
         return text == "on"
     if isinstance(before, str):
         return text
+    value = parsed_number(text, form)
+    if not isinstance(before, int):
+        return value
+    if value != int(value):
+        raise ValueError("This must be a whole number.")
+    return int(value)
+
+
+def parsed_number(text: str, form: Format) -> float:
+    """A number as the reader writes it; ValueError with a sentence where it is none, or not finite."""
     thousands, point = (".", ",") if form is Format.GERMAN else (",", ".")
     plain = text.strip().replace(thousands, "").replace(point, ".").replace("−", "-")
     try:
         value = float(plain)
     except ValueError as error:
         raise ValueError("This is not a number." if plain else "A number is missing.") from error
-    if not isinstance(before, int):
-        return value
-    if value != int(value):
-        raise ValueError("This must be a whole number.")
-    return int(value)
+    if not math.isfinite(value):
+        raise ValueError("This is not a number.")
+    return value
 
 
 WORDS = (
@@ -271,7 +280,7 @@ WORDS = (
 )
 
 
-def _plain(text: str) -> str:
+def plain_words(text: str) -> str:
     """msgspec's words for people: ``Expected `float` <= 100.0`` becomes a sentence."""
     for said, plain in WORDS:
         text = text.replace(said, plain)

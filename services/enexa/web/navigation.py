@@ -60,10 +60,10 @@ NAVIGATION: tuple[Group, ...] = (
         pages=(
             _page("location", "Location Setup", "Equipment specs & constraints", f"{SITE}/config/location"),
             _page("financials", "Financials", "Costs, income & margins", f"{SITE}/config/financials"),
+            _page("solar", "Solar Production", "PV generation profile", "/days/solar"),
+            _page("sessions", "Charging Sessions", "EV demand profile", "/days/sessions"),
             _page("versions", "Versions", "Who changed what, and when", f"{SITE}/config/versions"),
             _page("not_modelled", "Not Modeled", "Known gaps & limitations", "/not-modelled"),
-            _later("solar", "Solar Production", "PV generation profile", "a PV profile that Enexa can edit"),
-            _later("sessions", "Charging Sessions", "EV demand profile", "a session profile that Enexa can edit"),
         ),
     ),
     Group(

@@ -1,12 +1,19 @@
 """All pages of Enexa as Litestar handlers; each is a few lines over gather, insight and a template."""
 
+import asyncio
+
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
+from services.enexa.insight.bounds import Bounds, Measured
+from services.enexa.insight.comparison import Comparison
+from services.enexa.jobs import ComparisonWish, Jobs, Work, bounds_in_a_process, compare_in_a_process
+from services.enexa.kept_comparisons import KeptComparisons
+from services.enexa.own_days import OwnDays
 from services.enexa.web.audited import audited
 from services.enexa.web.books import books
-from services.enexa.web.comparison_job import Compute, in_a_process
 from services.enexa.web.configuration import configuration
+from services.enexa.web.days import days
 from services.enexa.web.deps import Deps
 from services.enexa.web.entrance import entrance
 from services.enexa.web.errors import error_handlers
@@ -17,13 +24,22 @@ from services.enexa.web.plan_page import plan_page
 from services.enexa.web.shell import Shell
 from services.enexa.web.simulation import simulation
 from services.enexa.web.solution import solution
+from services.enexa.web.what_if import what_if
 
 FORM_MAX_BYTES = 64 * 1024
 
 
-def handlers(deps: Deps, *, compute: Compute = in_a_process) -> list[ControllerRouterHandler]:
-    """What the application serves besides the API; no path begins with /v1. `compute` runs a comparison."""
+def handlers(
+    deps: Deps,
+    *,
+    compare: Work[ComparisonWish, Comparison] = compare_in_a_process,
+    bound: Work[Measured, Bounds] = bounds_in_a_process,
+) -> list[ControllerRouterHandler]:
+    """What the application serves besides the API; no path begins with /v1. `compare` and `bound` run the engine."""
     shell = Shell(deps)
+    turn = asyncio.Semaphore(1)
+    comparisons = Jobs(compare, turn)
+    own, kept = OwnDays(deps.data_dir / "days"), KeptComparisons(deps.data_dir / "comparisons")
     return [
         Router(
             path="/",
@@ -35,8 +51,10 @@ def handlers(deps: Deps, *, compute: Compute = in_a_process) -> list[ControllerR
                 *solution(shell),
                 *exceptions(shell),
                 *configuration(shell),
-                *simulation(shell, compute),
-                *impact_pages(shell),
+                *simulation(shell, comparisons, own),
+                *what_if(shell, comparisons, own, kept),
+                *days(shell, own),
+                *impact_pages(shell, Jobs(bound, turn)),
             ],
             middleware=[audited(deps)],
             exception_handlers=error_handlers(shell),

@@ -1,4 +1,5 @@
-// Parts of a page that renew themselves: what an element with data-refresh shows is fetched again and again.
+// Parts of a page that renew themselves: what an element with data-refresh shows is fetched again and
+// again until it says that it is done.
 import { logInAgain } from './shell.js';
 
 async function renew(part) {
@@ -17,9 +18,11 @@ async function renew(part) {
 }
 
 async function follow(part) {
+  if (part.querySelector('[data-done]')) return;
   for (;;) {
     await new Promise((resolve) => { setTimeout(resolve, Number(part.dataset.everyMs) || 2000); });
     if (!document.hidden) await renew(part);
+    if (part.querySelector('[data-done]')) return;
   }
 }
 for (const part of document.querySelectorAll('[data-refresh]')) follow(part);

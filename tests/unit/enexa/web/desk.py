@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from services.enexa.insight.comparison import Comparison, Knobs
+from services.enexa.jobs import Progress
 from services.enexa.market.prices import daily_series
 from services.enexa.registry.configs import etag, next_version
 from services.enexa.seeds import plant_seed
@@ -76,7 +77,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
             prices_between=lambda start, until: daily_series(QUARTERS, start.date(), (until - start).days + 2),
             data_dir=directory,
         )
-        app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps, compute=_never))
+        app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps, compare=_never, bound=_never))
         yield World(app=app, board=board, store=store, clock=clock, replans=replans)
     finally:
         await store.close()
@@ -97,8 +98,8 @@ def _desk(store: Store, board: Board, clock: ManualClock, replans: list[tuple[st
     return Desk(replan=replan, save_config=save)
 
 
-async def _never(_: Knobs) -> Comparison:
-    """A comparison that is still running when the test ends."""
+async def _never(_: object, __: Progress) -> NoReturn:
+    """Work of the engine that is still running when the test ends."""
     await asyncio.Event().wait()
     raise AssertionError
 

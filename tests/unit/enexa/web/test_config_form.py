@@ -81,7 +81,7 @@ def test_numbers_may_be_written_the_readers_way() -> None:
         ("safety.watchdog_s", "1", "at least 2"),
         ("chargers[1].efficiency", "1.2", "at most 1.0"),
         ("safety.control_mode", "by hand", "Invalid enum value"),
-        ("grid.import_limit_kw", "nan", "This must be"),
+        ("grid.import_limit_kw", "nan", "not a number"),
     ],
 )
 def test_a_refusal_names_the_field_and_what_was_typed_is_kept(path: str, text: str, said: str) -> None:

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import msgspec
+import structlog
+from structlog.typing import EventDict
 
 from shared.errors import BadInput
 from shared.scenario.load import load_scenario
@@ -17,6 +19,8 @@ from tests.simulation.world import Options, World
 def main() -> int:
     """0 where the run held, 1 where an invariant or an expectation broke, 2 for unusable input."""
     given = _arguments()
+    # The programs' own log lines stand in the event log of the run (--log).
+    structlog.configure(processors=[_silent])
     began_s = time.perf_counter()
     try:
         known = load(given.bundle) if given.bundle else None
@@ -38,6 +42,10 @@ def main() -> int:
         print("simulation: this is not the run of the bundle; the code has changed since", file=sys.stderr)
         return 1
     return 0 if report.held else 1
+
+
+def _silent(*_: object) -> EventDict:
+    raise structlog.DropEvent
 
 
 def _options(given: argparse.Namespace) -> Options:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from emulator.device.faults import CATALOGUE, Layer
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import EvArrives, Event, FaultBegins, Scenario
-from tests.simulation.weather import Kind, Place, Trouble
+from tests.simulation.catalogue import FIELD, SIDES, UP, sides_of
+from tests.simulation.weather import OF_A_DISK, OF_A_PROGRAM, Kind, Place, Trouble
 from tests.simulation.world import Options
 
 FAIR_END_S = 900.0
@@ -18,11 +19,16 @@ CALM_START_S = 30.0
 LASTS_S = (5.0, 20.0, 45.0, 70.0, 180.0, 600.0)
 PER_HOUR = 12
 
-LINK_KINDS: tuple[Kind, ...] = (
-    Kind.CUT, Kind.HANG, Kind.DELAY, Kind.DROP_REQUEST, Kind.DROP_REPLY, Kind.DUPLICATE, Kind.TRUNCATE, Kind.GARBAGE,
-    Kind.STATUS_401, Kind.STATUS_429, Kind.STATUS_500, Kind.STATUS_503,
-)  # fmt: skip
-FIELD_KINDS = (Kind.CUT, Kind.HANG, Kind.DELAY, Kind.DROP_REQUEST, Kind.DROP_REPLY, Kind.TRUNCATE, Kind.GARBAGE)
+LINK_KINDS = tuple(kind for kind in Kind if UP in sides_of(kind))
+FIELD_KINDS = tuple(kind for kind in Kind if FIELD in sides_of(kind))
+WHOLE = frozenset({Kind.CUT, Kind.HANG, Kind.HALF_OPEN, Kind.CERTIFICATE})
+"""They hold for everything while they last; the others strike a message here and there."""
+PROGRAM_KINDS = tuple(sorted(OF_A_PROGRAM - {Kind.DEVICE}))
+DISK_RATIO = 0.4
+"""The share of runs whose plan may trouble the disk; they keep files and take longer."""
+DRIFT_RATIO = 0.05
+"""A clock that gains (or loses) three seconds a minute."""
+CLOCK_STEPS_S = (-3600.0, -61.0, -5.0, 5.0, 61.0, 240.0)
 PEER_PLACES = (Place.AMPERIO_ENEXA, Place.TO_ENEXA, Place.TO_AMPERIO)
 NOT_DRAWN = frozenset(
     {
@@ -44,17 +50,17 @@ def drawn(seed: int, *, hours: float = 2.0, liveness: bool = True) -> Options:
     duration_s = hours * 3600.0
     until_s = duration_s - FAIR_END_S if liveness else duration_s
     count = max(2, round(PER_HOUR * hours))
+    with_disk = chance.random() < DISK_RATIO
     device: list[Event] = []
     troubles: list[Trouble] = []
     for _ in range(count):
         at_s = float(chance.randrange(int(CALM_START_S), max(int(until_s) - 5, int(CALM_START_S) + 1)))
         for_s = min(chance.choice(LASTS_S), until_s - at_s)
         roll = chance.random()
-        if roll < 0.55:
+        if roll < 0.5:
             troubles.append(_on_link(chance, at_s, for_s))
-        elif roll < 0.7:
-            program = chance.choice((Place.ENEXA, Place.AMPERIO))
-            troubles.append(Trouble(kind=Kind.KILL, place=program, at_s=at_s, for_s=chance.choice((1.0, 5.0, 30.0))))
+        elif roll < 0.75:
+            troubles.append(_of_program(chance, at_s, for_s, with_disk=with_disk))
         else:
             device.append(FaultBegins(at_s=at_s, fault=chance.choice(DEVICE_FAULTS), for_s=max(for_s, 1.0)))
     scenario = Scenario(
@@ -75,15 +81,29 @@ def _on_link(chance: random.Random, at_s: float, for_s: float) -> Trouble:
         place, kind = Place.AMPERIO_CHARGEPOST, chance.choice(FIELD_KINDS)
     else:
         place, kind = chance.choice(PEER_PLACES), chance.choice(LINK_KINDS)
-    whole = kind in (Kind.CUT, Kind.HANG)
+    whole = kind in WHOLE
     return Trouble(
         kind=kind,
         place=place,
         at_s=at_s,
         for_s=for_s,
         chance=1.0 if whole else chance.choice((0.1, 0.5, 1.0)),
-        amount=chance.choice((0.3, 2.0, 8.0)) if kind is Kind.DELAY else 0.0,
+        amount=chance.choice((0.3, 2.0, 8.0)) if kind in (Kind.DELAY, Kind.REORDER) else 0.0,
     )
+
+
+def _of_program(chance: random.Random, at_s: float, for_s: float, *, with_disk: bool) -> Trouble:
+    kinds = PROGRAM_KINDS if with_disk else tuple(kind for kind in PROGRAM_KINDS if kind not in OF_A_DISK)
+    kind = chance.choice(kinds)
+    twins = tuple(place for place in (Place.AMPERIO, Place.ENEXA) if SIDES[place][0] in sides_of(kind))
+    amount = 0.0
+    if kind in (Kind.KILL, Kind.POWER_CUT):
+        for_s = min(chance.choice((1.0, 5.0, 30.0)), for_s)
+    elif kind is Kind.CLOCK_STEP:
+        amount = chance.choice(CLOCK_STEPS_S)
+    elif kind is Kind.CLOCK_DRIFT:
+        amount = chance.choice((-DRIFT_RATIO, DRIFT_RATIO))
+    return Trouble(kind=kind, place=chance.choice(twins), at_s=at_s, for_s=for_s, amount=amount)
 
 
 def _cars(chance: random.Random, duration_s: float) -> list[Event]:

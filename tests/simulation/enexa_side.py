@@ -31,6 +31,7 @@ from services.enexa.registry.configs import first_version
 from services.enexa.simulation.compiled import fast_backward
 from services.enexa.store.ranges import Ranges
 from shared.backoff import Backoff
+from shared.clock import ManualClock
 from shared.contract.config import ConfigAck, ConfigAckReply, ConfigDocument, SiteConfig
 from shared.contract.dispatch import DispatchAck, DispatchRecord, command_id_of
 from shared.contract.events import Event, EventAck, EventBatch, EventKind, SiteStatus, StatusAck
@@ -40,14 +41,31 @@ from shared.contract.operations import (
     GET_DISPATCH,
     SITE_STATE,
     Operation,
+    Scope,
 )
 from shared.contract.reads import CommandRecord, Health, SiteState
 from shared.contract.schedule import SiteSchedule
 from shared.contract.telemetry import Gap, Rejected, Telemetry, TelemetryAck, TelemetryBatch, TelemetryBatchAck
+from shared.contract.tokens import TokenReply, TokenRequest
+from shared.contract.wire import encode
 from shared.energy.slots import SLOT_S
-from shared.errors import BadInput, InvalidMessage, NotFound, OutOfBounds, PeerBusy, Refused, SiteError, UnknownSite
+from shared.errors import (
+    BadInput,
+    Forbidden,
+    InvalidMessage,
+    NotFound,
+    OutOfBounds,
+    PeerBusy,
+    Refused,
+    SiteError,
+    UnknownSite,
+    Unreachable,
+)
 from shared.moment import Moment
+from shared.rest.auth import Credential, TokenBook, digest
 from shared.scenario.schema import Scenario
+from tests.simulation.amperio_side import CLIENT_ID, CLIENT_SECRET
+from tests.simulation.clocks import OwnClock
 from tests.simulation.journal import Journal
 from tests.simulation.links import Answer, Line, Post
 from tests.simulation.links import Path as UrlPath
@@ -129,17 +147,23 @@ class EnexaSide:
         prices: PriceSource,
         post: Post,
         journal: Journal,
+        world: ManualClock,
         *,
         seed: int,
     ) -> None:
+        self.clock = OwnClock(world)
         self.archive = archive
         self.prices = prices
         self.line: Line | None = None
         """To Amperio."""
         self.site_id = archive.config.site_id
         self.up = False
+        self.paused = False
         self.life = 0
         self.plan_count = 0
+        self.tells: list[Callable[[Moment, str], None]] = []
+        """Who wants to know what the program noticed."""
+        self.book = _book()
         self.commands: list[Callable[[Moment, str, str], None]] = []
         self.hears: list[Callable[[Moment, Telemetry, bool], None]] = []
         self._post = post
@@ -154,6 +178,7 @@ class EnexaSide:
             "get_config": self._get_config,
             "ack_config": self._take_config_ack,
             "get_schedule": self._get_schedule,
+            "enexa_token": self._grant,
         }
         self.core: SiteCore
         self._recent: deque[Telemetry] = deque(maxlen=RECENT_SAMPLES)
@@ -186,12 +211,14 @@ class EnexaSide:
         self._health_due_s = now.s
         self._history_due_s = now.s
         self._exchanging = self._planning = False
-        self.up = True
+        self.book = _book()
+        self.up, self.paused = True, False
         self.life += 1
+        self._tell("started")
         self._journal.note(now, "enexa", "started", epoch=archive.epoch)
 
     def kill(self, now: Moment) -> None:
-        self.up = False
+        self.up = self.paused = False
         self.life += 1
         self._journal.note(now, "enexa", "killed")
 
@@ -201,7 +228,27 @@ class EnexaSide:
         """One request of Amperio's."""
         if path.get("site_id", self.site_id) != self.site_id:
             raise UnknownSite("no such site")
-        answer(now, self._serve[operation.name](now, path, message))
+        answer(now, self._serve[operation.name](self.clock.now(), path, message))
+
+    def admit(self, now: Moment, operation: Operation, bearer: str | None) -> None:
+        """The token of a request, by the real book; Unauthenticated where it is none."""
+        if not operation.scopes:
+            return
+        principal = self.book.principal(bearer or "", self.clock.now())
+        if principal.scope not in operation.scopes:
+            raise Forbidden("not with this token")
+
+    def forget_tokens(self) -> None:
+        """As a restart or a revocation does."""
+        self.book = _book()
+
+    def _grant(self, now: Moment, path: UrlPath, request: TokenRequest) -> TokenReply:
+        self._tell("token_granted")
+        return self.book.grant(request, now)
+
+    def _tell(self, name: str) -> None:
+        for tell in self.tells:
+            tell(self.clock.now(), name)
 
     def _ingest(self, now: Moment, path: UrlPath, sample: Telemetry) -> TelemetryAck:
         refusal = time_refusal(sample.timestamp, now)
@@ -282,8 +329,11 @@ class EnexaSide:
 
     # ---- the second -------------------------------------------------------------------------------------------------
 
-    def step(self, now: Moment) -> None:
+    def step(self, world_now: Moment) -> None:
         """One second of dispatching, planning and watching, as `runtime.py` does it."""
+        if self.paused:
+            return
+        now = self.clock.now()
         self._watch_prices(now)
         self._look_at_history(now)
         step = self.core.step(now, exchange_free=not self._exchanging)
@@ -305,6 +355,7 @@ class EnexaSide:
         turn = self._alarm.tick(now, failing=not self._reachable)
         if turn is not None:
             self.alert_count += turn is Turn.RAISE
+            self._tell(f"alert_{turn.value}")
             self._journal.note(now, "enexa", f"alert_{turn.value}", code="middleware_silent")
 
     def _look_at_history(self, now: Moment) -> None:
@@ -403,7 +454,15 @@ class EnexaSide:
         path: UrlPath | None = None,
     ) -> None:
         assert self.line is not None
-        self.line.call(now, operation, done, message, path)
+
+        def told(at: Moment, how: Struct | SiteError | None) -> None:
+            if isinstance(how, Unreachable):
+                self._tell("call_failed")
+            elif isinstance(how, SiteError):
+                self._tell("call_refused")
+            done(self.clock.now(), how)
+
+        self.line.call(now, operation, told, encode(message) if message is not None else b"", path)
 
     # ---- planning ---------------------------------------------------------------------------------------------------
 
@@ -444,9 +503,10 @@ class EnexaSide:
             self._journal.note(now, "enexa", "plan_failed", code=error.code)
             return
 
-        def there(at: Moment) -> None:
+        def there(world_at: Moment) -> None:
             if life != self.life:
                 return
+            at = self.clock.now()
             self._planning = False
             self.archive.version = version
             self.archive.schedule = schedule_of(made, request)
@@ -455,6 +515,10 @@ class EnexaSide:
             self._journal.note(at, "enexa", "plan_made", trigger=trigger, version=version)
 
         self._post.later(now.s + PLAN_TAKES_S, there)
+
+
+def _book() -> TokenBook:
+    return TokenBook((Credential(client_id=CLIENT_ID, secret_sha256=digest(CLIENT_SECRET), scope=Scope.MIDDLEWARE),))
 
 
 def _retry_after_s(error: SiteError) -> float:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from services.amperio.site.autonomy import CONSERVATIVE, HANDS_OFF
 from services.amperio.site.orders import Orders, Outcomes, Settled
+from services.amperio.store import tables
 from services.enexa.dispatching.ledger import FINAL
 from shared.chargepost.registers import MANAGEMENT
 from shared.contract.config import EnergyBook
@@ -85,6 +86,8 @@ class Referee:
             ("confirmed_is_stored", self._confirmed_is_stored),
             ("now_never_goes_back", self._now_never_goes_back),
             ("queues_bounded", self._queues_bounded),
+            ("no_bug", self._no_bug),
+            ("faults_wake_their_rules", self._faults_wake_their_rules),
         )
         self._wanted = world.judge.names
         world.amperio.settles.append(self._look_at_writes)
@@ -182,7 +185,7 @@ class Referee:
     def _autonomy_in_time(self, now: Moment) -> str | None:
         """60 s and one cycle after the last useful exchange, the middleware is on its own."""
         amperio = self.world.amperio
-        if not amperio.up:
+        if not amperio.up or amperio.paused or amperio.disk.hanging:
             return None
         autonomy = amperio.agent.autonomy
         silent_s = now.s - autonomy.last_useful_s
@@ -193,16 +196,18 @@ class Referee:
     def _heartbeat(self, now: Moment) -> str | None:
         """While the station obeys and is believed, the last beat is at most a third of the watchdog's time old."""
         amperio = self.world.amperio
-        if not amperio.up or amperio.image is None or not amperio.image.controlled:
+        if not amperio.up or amperio.paused:
             return None
         agent = amperio.agent
+        if not agent.link_up or not agent.controlled or amperio.disk.hanging:
+            return None  # a store that hangs would hang every command too: the beat is withheld on purpose
         if agent.mode in HANDS_OFF or not agent.desk.held.external:
             return None
         if agent.trusted is None or not agent.trusted.fresh:
             return None  # a frozen station gets no beat: its own watchdog shall take over
         age_s, most_s = agent.watchdog.beaten_s_ago(now), agent.watchdog.interval_s / 3.0 + 2.0
         link_s = self.world.link.good_since_s
-        if age_s <= most_s or now.s - max(link_s, self.world.amperio_since_s) < most_s + 3.0:
+        if age_s <= most_s or now.s - max(link_s, amperio.since_s) < most_s + 3.0:
             return None
         return f"the last beat is {age_s:.1f} s old"
 
@@ -228,12 +233,12 @@ class Referee:
     def _no_expired_command(self, now: Moment) -> str | None:
         """A setpoint past its validity does not act; where nothing is written, nothing acts."""
         amperio = self.world.amperio
-        if not amperio.up or amperio.agent.desk.energy is None or amperio.image is None:
+        if not amperio.up or amperio.paused or amperio.agent.desk.energy is None or not amperio.agent.link_up:
             return None
         if amperio.agent.mode in HANDS_OFF:
             return None
         entry = amperio.agent.desk.energy
-        late_s = (now.at - entry.record.valid_until).total_seconds()
+        late_s = (amperio.clock.now().at - entry.record.valid_until).total_seconds()
         if late_s <= 1.0 or entry.record.command == "stop":
             return None
         return f"{entry.command_id} acts {late_s:.0f} s after its end"
@@ -243,7 +248,7 @@ class Referee:
         amperio = self.world.amperio
         if not amperio.up:
             return None
-        stream = self.world.enexa.archive.streams.get(amperio.disk.stream_epoch)
+        stream = self.world.enexa.archive.streams.get(amperio.stream_epoch)
         through = stream.ranges.through if stream else 0
         believed = amperio.outbox.stored_through
         return None if believed <= through else f"number {believed} is taken for stored, {through} is"
@@ -256,6 +261,20 @@ class Referee:
         if amperio.outbox.rows > amperio.outbox.rows_max + 3600:
             return f"{amperio.outbox.rows} rows in the buffer"
         return None if self.world.post.pending_count < 1000 else "more than 1000 messages under way"
+
+    def _no_bug(self, now: Moment) -> str | None:
+        """No loop of the middleware has ended in anything but a SiteError."""
+        bugs = self.world.amperio.bugs
+        return "; ".join(bugs[-3:]) if bugs else None
+
+    def _faults_wake_their_rules(self, now: Moment) -> str | None:
+        """Each fault of the catalogue is noticed in its time."""
+        late = self.world.watchman.late
+        if not late:
+            return None
+        told = "; ".join(late)
+        late.clear()
+        return told
 
     # ---- Enexa ------------------------------------------------------------------------------------------------------
 
@@ -286,14 +305,20 @@ class Referee:
     def ledgers_agree(self, now: Moment) -> int:
         """Every number given is stored or declared at Enexa, or on Amperio's disk; how many are not."""
         amperio, archive = self.world.amperio, self.world.enexa.archive
-        stream = archive.streams.get(amperio.disk.stream_epoch)
+        store = amperio.disk.connection
+        if store is None:
+            return 0  # nobody can read the disk of a machine that is down
+        stream = archive.streams.get(amperio.stream_epoch)
         known = stream.ranges if stream else None
         through = known.through if known else 0
-        lost = [
+        next_seq = tables.cursor_of(store, amperio.site_id).next_seq
+        rows = {
             seq
-            for seq in range(through + 1, amperio.disk.next_seq)
-            if (known is None or seq not in known) and seq not in amperio.disk.rows
-        ]
+            for (seq,) in store.execute(
+                "SELECT seq FROM samples WHERE site = ? AND seq > ?", (amperio.site_id, through)
+            )
+        }
+        lost = [seq for seq in range(through + 1, next_seq) if (known is None or seq not in known) and seq not in rows]
         if lost:
             self._breach(now, "nothing_lost", f"{len(lost)} numbers are nowhere, the first is {lost[0]}")
         return len(lost)

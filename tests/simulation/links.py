@@ -13,15 +13,50 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 from shared.contract.operations import Operation
+from shared.contract.tokens import TokenReply
 from shared.contract.wire import Problem, decode_reply, decode_request, encode
-from shared.errors import LinkDown, PeerBusy, PeerDown, Refused, SiteError, Unauthenticated, WrongReply, family
+from shared.errors import (
+    Forbidden,
+    LinkDown,
+    PeerBusy,
+    PeerDown,
+    Refused,
+    SiteError,
+    Unauthenticated,
+    WrongReply,
+    family,
+)
 from shared.moment import Moment
-from tests.simulation.weather import FAIR, Fate, Weather
+from tests.simulation.weather import FAIR, STATUS_OF, Fate, Kind, Weather
 from tests.simulation.wires import Channel, Recorder
 
 CALL_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 2.0
 MODBUS_TIMEOUT_S = 1.0
+
+NEVER_ARRIVES = (Kind.CUT, Kind.CERTIFICATE, Kind.HANG, Kind.DROP_REQUEST, Kind.TRUNCATE, Kind.CORRUPT)
+SPOILS_THE_REPLY = (Kind.HALF_OPEN, Kind.DROP_REPLY, Kind.RESET, Kind.GARBAGE)
+SILENTLY = frozenset({Kind.HANG, Kind.DROP_REQUEST, Kind.HALF_OPEN, Kind.DROP_REPLY})
+"""The caller hears nothing and gives up at its timeout."""
+BROKEN = {
+    Kind.CUT: "no connection",
+    Kind.CERTIFICATE: "the certificate cannot be trusted",
+    Kind.TRUNCATE: "the connection ended within the request",
+    Kind.CORRUPT: "TLS: a record that does not verify",
+    Kind.RESET: "the connection was reset",
+    Kind.GARBAGE: "the answer is none",
+}
+"""What the caller hears at once. TLS lets no changed byte through: it ends the connection instead."""
+FIELD_NEVER_ARRIVES = (Kind.CUT, Kind.HANG, Kind.DROP_REQUEST)
+FIELD_LOSES_THE_REPLY = (Kind.HALF_OPEN, Kind.DROP_REPLY, Kind.RESET, Kind.DELAY)
+FIELD_SPOILS = {
+    Kind.REORDER: "the reply to another request",
+    Kind.TRUNCATE: "the reply ends early",
+    Kind.CORRUPT: "the reply's header does not fit the request",
+    Kind.GARBAGE: "the reply belongs to no request",
+}
+SECRET = b"(a token)"
+"""Stands in a recording where a token was: it is nobody's business, and drawn by chance."""
 
 Done: TypeAlias = Callable[[Moment, "Struct | SiteError | None"], None]
 Path: TypeAlias = Mapping[str, str]
@@ -29,6 +64,10 @@ Path: TypeAlias = Mapping[str, str]
 
 Answer: TypeAlias = Callable[[Moment, "Struct | SiteError | None"], None]
 """How a host answers: once, now or later, with a reply, with None for "nothing new" (304), or with a SiteError."""
+
+
+Admit: TypeAlias = Callable[[Moment, Operation, "str | None"], None]
+"""Who may call: raises Unauthenticated for a bearer that is none."""
 
 
 class Handler(Protocol):
@@ -62,28 +101,48 @@ class Line:
     """One direction of the HTTPS conversation: a caller, a host that may be down, and the weather in between."""
 
     def __init__(
-        self, weather: Weather, recorder: Recorder, post: Post, channels: tuple[Channel, Channel], handler: Handler
+        self,
+        weather: Weather,
+        recorder: Recorder,
+        post: Post,
+        channels: tuple[Channel, Channel],
+        handler: Handler,
+        admit: Admit | None = None,
     ) -> None:
         self.weather = weather
         self.post = post
         self.handler = handler
+        self.admit = admit
         self.host_up = True
+        self.host_paused = False
+        """The host's machine takes requests in, and nobody there reads them yet."""
         self.host_life = 0
         """Grows when the host dies: an answer of an earlier life never comes."""
         self.caller_life = 0
         """Grows when the caller dies: nobody waits for its answers any more."""
+        self.watchers: list[Callable[[Moment, Kind], None]] = []
+        """Who wants to know when a trouble has changed a message."""
+        self.ends: list[Callable[[Moment, bool], None]] = []
+        """Who wants to know how calls ended: well, or not."""
         self._recorder = recorder
         self._ask, self._answer = channels
+        self._unread: list[_Call] = []
 
     def call(
-        self, now: Moment, operation: Operation, done: Done, message: Struct | None = None, path: Path | None = None
+        self,
+        now: Moment,
+        operation: Operation,
+        done: Done,
+        body: bytes = b"",
+        path: Path | None = None,
+        *,
+        bearer: str | None = None,
     ) -> None:
         """Send a request; `done` hears how it ended, at once or later, unless the caller dies before."""
-        body = encode(message) if message is not None else b""
         self._recorder.take(now.s, self._ask, body)
         fate = self.weather.fate(now.s)
-        call = _Call(self, operation, path or {}, body, done)
-        if fate.cut or not self.host_up:
+        call = _Call(self, operation, path or {}, body, bearer, done)
+        if not self.host_up:
             call.end(now, PeerDown("no connection"))
             return
         self.post.later(now.s + CALL_TIMEOUT_S, call.time_out)
@@ -92,24 +151,64 @@ class Line:
         else:
             self._rough(now, call, fate)
 
-    def _rough(self, now: Moment, call: "_Call", fate: Fate) -> None:
-        if fate.hang or fate.lose_request:
-            return
-        if fate.status:
-            call.end(now, storm(fate.status))
-            return
-        if fate.truncated:
-            call.body = call.body[: len(call.body) // 2]
-        call.reply_lost = fate.lose_reply
-        call.reply_garbled = fate.garbage
-        if fate.delay_s <= 0.0:
+    def resumed(self, now: Moment) -> None:
+        """The host reads what has come meanwhile, whether or not anybody still waits for the answer."""
+        self.host_paused = False
+        unread, self._unread = self._unread, []
+        for call in unread:
             call.arrive(now)
-            if fate.twice:
+
+    def died(self) -> None:
+        """The host is gone, with what it had not read."""
+        self.host_up = self.host_paused = False
+        self.host_life += 1
+        self._unread = []
+
+    def hold(self, call: "_Call") -> None:
+        self._unread.append(call)
+
+    def _rough(self, now: Moment, call: "_Call", fate: Fate) -> None:
+        """The worst of what was drawn comes first: what never arrives cannot be changed on its way."""
+        kinds = fate.kinds
+        for kind in NEVER_ARRIVES:
+            if kind in kinds:
+                self.acted(now, kind)
+                if kind in SILENTLY:
+                    return
+                call.end(now, PeerDown(BROKEN[kind]))
+                return
+        for kind, status in STATUS_OF.items():
+            if kind in kinds:
+                self.acted(now, kind)
+                call.end(now, storm(status))
+                return
+        for kind in SPOILS_THE_REPLY:
+            if kind in kinds:
+                self.acted(now, kind)
+                call.reply_spoilt = kind
+                break
+        self._send(now, call, fate)
+
+    def _send(self, now: Moment, call: "_Call", fate: Fate) -> None:
+        copies = 2 if Kind.DUPLICATE in fate.kinds else 1
+        if copies == 2:
+            self.acted(now, Kind.DUPLICATE)
+        out_s = 0.0
+        if fate.delay_s > 0.0:
+            swapped = Kind.REORDER in fate.kinds
+            self.acted(now, Kind.REORDER if swapped else Kind.DELAY)
+            out_s = fate.delay_s if swapped else fate.delay_s / 2.0
+            call.back_s = fate.delay_s - out_s
+        for _ in range(copies):
+            if out_s > 0.0:
+                self.post.later(now.s + out_s, call.arrive)
+            else:
                 call.arrive(now)
-            return
-        call.back_s = fate.delay_s / 2.0
-        for _ in range(2 if fate.twice else 1):
-            self.post.later(now.s + call.back_s, call.arrive)
+
+    def acted(self, now: Moment, kind: Kind) -> None:
+        self.weather.acted(kind)
+        for tell in self.watchers:
+            tell(now, kind)
 
     def answered(self, now: Moment, body: bytes) -> None:
         self._recorder.take(now.s, self._answer, body)
@@ -119,16 +218,19 @@ class _Call:
     """One call under way; ends once for its caller, whatever the host does."""
 
     __slots__ = (
-        "_caller_life", "_done", "back_s", "body", "line", "operation", "path", "reply_garbled", "reply_lost",
+        "_bearer", "_caller_life", "_done", "back_s", "body", "line", "operation", "path", "reply_spoilt",
     )  # fmt: skip
 
-    def __init__(self, line: Line, operation: Operation, path: Path, body: bytes, done: Done) -> None:
+    def __init__(
+        self, line: Line, operation: Operation, path: Path, body: bytes, bearer: str | None, done: Done
+    ) -> None:
         self.line = line
         self.operation = operation
         self.path = path
         self.body = body
         self.back_s = 0.0
-        self.reply_lost = self.reply_garbled = False
+        self.reply_spoilt: Kind | None = None
+        self._bearer = bearer
         self._done: Done | None = done
         self._caller_life = line.caller_life
 
@@ -136,6 +238,8 @@ class _Call:
         if self._done is not None:
             done, self._done = self._done, None
             if self._caller_life == self.line.caller_life:
+                for tell in self.line.ends:
+                    tell(now, not isinstance(how, SiteError))
                 done(now, how)
 
     def time_out(self, now: Moment) -> None:
@@ -147,6 +251,9 @@ class _Call:
         line = self.line
         if not line.host_up:
             return
+        if line.host_paused:
+            line.hold(self)
+            return
         life = line.host_life
 
         def answer(at: Moment, how: "Struct | SiteError | None") -> None:
@@ -154,6 +261,8 @@ class _Call:
                 self._travel_back(at, how)
 
         try:
+            if line.admit is not None:
+                line.admit(now, self.operation, self._bearer)
             message = None
             if self.operation.request is not None:
                 message = decode_request(self.body, self.operation.request)
@@ -164,8 +273,8 @@ class _Call:
     def _travel_back(self, now: Moment, how: "Struct | SiteError | None") -> None:
         refused = isinstance(how, SiteError)
         body = encode(problem_of(how)) if isinstance(how, SiteError) else b"" if how is None else encode(how)
-        self.line.answered(now, body)
-        if self.reply_lost:
+        self.line.answered(now, SECRET if self.operation.reply is TokenReply and not refused else body)
+        if self.reply_spoilt in SILENTLY:
             return
         if self.back_s > 0.0:
             self.line.post.later(now.s + self.back_s, lambda at: self._deliver(at, body, refused=refused))
@@ -175,8 +284,8 @@ class _Call:
     def _deliver(self, now: Moment, body: bytes, *, refused: bool) -> None:
         if self._done is None:
             return
-        if self.reply_garbled:
-            self.end(now, PeerDown("the answer is none"))
+        if self.reply_spoilt is not None:
+            self.end(now, PeerDown(BROKEN[self.reply_spoilt]))
         elif refused:
             self.end(now, error_of(decode_reply(body, Problem)))
         else:
@@ -197,6 +306,7 @@ class DeviceLink:
         self.station = station
         self.good_since_s = 0.0
         """Since when every request was answered."""
+        self.watchers: list[Callable[[Moment, Kind], None]] = []
         self._recorder = recorder
 
     def exchange(self, now: Moment, unit_id: int, pdu: bytes) -> bytes:
@@ -211,20 +321,41 @@ class DeviceLink:
         recorder = self._recorder
         recorder.take(now.s, Channel.MODBUS_REQUEST, bytes((unit_id,)) + pdu)
         fate = self.weather.fate(now.s)
-        if fate is not FAIR:
-            if fate.cut or fate.hang or fate.lose_request or fate.delay_s >= MODBUS_TIMEOUT_S:
+        if fate is FAIR:
+            reply = self.station.request(now, unit_id, pdu)
+            recorder.take(now.s, Channel.MODBUS_REPLY, reply)
+            if not reply:
                 raise LinkDown("no answer from the station")
-            if fate.twice:
-                self.station.request(now, unit_id, pdu)
+            return reply
+        return self._rough(now, unit_id, pdu, fate)
+
+    def _rough(self, now: Moment, unit_id: int, pdu: bytes, fate: Fate) -> bytes:
+        kinds = fate.kinds
+        for kind in FIELD_NEVER_ARRIVES:
+            if kind in kinds:
+                self.acted(now, kind)
+                raise LinkDown("no answer from the station")
         reply = self.station.request(now, unit_id, pdu)
-        recorder.take(now.s, Channel.MODBUS_REPLY, reply)
-        if not reply or fate.lose_reply:
+        if Kind.DUPLICATE in kinds:
+            self.acted(now, Kind.DUPLICATE)
+            reply = self.station.request(now, unit_id, pdu)
+        self._recorder.take(now.s, Channel.MODBUS_REPLY, reply)
+        if not reply:
             raise LinkDown("no answer from the station")
-        if fate.truncated:
-            raise WrongReply("the reply ends early")
-        if fate.garbage:
-            raise WrongReply("the reply belongs to no request")
+        for kind in FIELD_LOSES_THE_REPLY:
+            if kind in kinds and (kind is not Kind.DELAY or fate.delay_s >= MODBUS_TIMEOUT_S):
+                self.acted(now, kind)
+                raise LinkDown("no answer from the station in time")
+        for kind, why in FIELD_SPOILS.items():
+            if kind in kinds:
+                self.acted(now, kind)
+                raise WrongReply(why)
         return reply
+
+    def acted(self, now: Moment, kind: Kind) -> None:
+        self.weather.acted(kind)
+        for tell in self.watchers:
+            tell(now, kind)
 
 
 def problem_of(error: SiteError) -> Problem:
@@ -260,4 +391,6 @@ def storm(status: int) -> SiteError:
         return PeerBusy(f"HTTP {status}", retry_after_s=RETRY_AFTER_S)
     if status >= 500:
         return PeerDown(f"HTTP {status}", status=status)
+    if status == 403:
+        return Forbidden("the key is not allowed here", code="forbidden", status=status)
     return Unauthenticated("the token is not accepted", code="unauthenticated", status=status)

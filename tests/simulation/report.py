@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from services.amperio.store import tables
 from shared.contract.config import EnergyBook
+from tests.simulation.amperio_side import AmperioSide, entries_of
 from tests.simulation.expectations import Verdict
 from tests.simulation.invariants import Breach
+from tests.simulation.watch import RuleVerdict
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -54,6 +57,7 @@ class Report(Struct, frozen=True, kw_only=True):
     checks: int
     breaches: tuple[Breach, ...]
     breach_count: int
+    rules: tuple[RuleVerdict, ...]
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -92,6 +96,7 @@ class Report(Struct, frozen=True, kw_only=True):
         ]
         if self.troubles:
             told.append("troubles   " + ", ".join(f"{count} {kind}" for kind, count in self.troubles.items()))
+        told += ["rule       " + rule.sentence() for rule in self.rules]
         told.append(f"invariants {self.checks} checks, {self.breach_count} breaches")
         told += ["  " + breach.sentence() for breach in self.breaches[:20]]
         told += ["expect     " + verdict.sentence() for verdict in self.verdicts]
@@ -105,21 +110,21 @@ def report_of(world: "World") -> Report:
     now = world.clock.now()
     amperio, archive, referee = world.amperio, world.enexa.archive, world.referee
     missing = referee.ledgers_agree(now)
-    stream = archive.streams.get(amperio.disk.stream_epoch)
+    stream = archive.streams.get(amperio.stream_epoch)
     commands: dict[str, int] = {}
     for record in archive.commands.values():
         commands[record.status.value] = commands.get(record.status.value, 0) + 1
     taken: dict[str, int] = {}
-    for entry in amperio.disk.entries.values():
+    for entry in entries_of(amperio):
         taken[entry.record.status.value] = taken.get(entry.record.status.value, 0) + 1
     open_count = len(archive.open_commands())
     samples = Samples(
         kept=amperio.sample_count,
-        numbered=amperio.disk.next_seq - 1,
+        numbered=_numbered(amperio),
         stored=stream.stored_count if stream else 0,
         declared_gaps=stream.gap_count if stream else 0,
         doubles=stream.duplicate_count if stream else 0,
-        rejected=len(amperio.disk.dead),
+        rejected=_put_aside(amperio),
         still_buffered=amperio.outbox.pending_count,
         missing=missing,
     )
@@ -129,9 +134,8 @@ def report_of(world: "World") -> Report:
     for weather in (world.to_enexa.weather, world.to_amperio.weather, world.link.weather):
         for kind, count in weather.counts.items():
             troubles[kind.value] = troubles.get(kind.value, 0) + count
-    for trouble in world.troubles[: world.played_count]:
-        if trouble.place in ("enexa", "amperio", "chargepost"):
-            troubles[trouble.name] = troubles.get(trouble.name, 0) + 1
+    for name, acted in world.acted.items():
+        troubles[name] = troubles.get(name, 0) + acted
     totals = {
         "telemetry_missing": missing,
         "telemetry_stored": samples.stored,
@@ -177,5 +181,16 @@ def report_of(world: "World") -> Report:
         checks=referee.check_count,
         breaches=tuple(referee.breaches),
         breach_count=referee.breach_count,
+        rules=world.watchman.verdicts(),
         verdicts=world.judge.conclude(now.s, totals),
     )
+
+
+def _numbered(amperio: AmperioSide) -> int:
+    store = amperio.disk.connection
+    return 0 if store is None else tables.cursor_of(store, amperio.site_id).next_seq - 1
+
+
+def _put_aside(amperio: AmperioSide) -> int:
+    store = amperio.disk.connection
+    return 0 if store is None else tables.dead_letter_count(store, amperio.site_id)

@@ -32,7 +32,8 @@ def test_whatever_happens_no_rule_breaks_and_afterwards_all_is_well(seed: int) -
     report = world.run()
 
     _held(report, seed, QUICK_HOURS)
-    assert report.samples.stored + report.samples.still_buffered == report.samples.kept
+    samples = report.samples
+    assert samples.stored + samples.still_buffered + samples.rejected == samples.kept, "rejected by name: a wrong date"
     assert world.amperio.agent.mode.value == "online"
     assert report.samples.still_buffered <= 2
 

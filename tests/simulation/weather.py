@@ -19,20 +19,32 @@ class Kind(StrEnum):
     """Every kind of trouble that is not the device's own."""
 
     CUT = "cut"
+    CERTIFICATE = "certificate"
     HANG = "hang"
+    HALF_OPEN = "half_open"
+    RESET = "reset"
     DELAY = "delay"
+    REORDER = "reorder"
     DROP_REQUEST = "drop_request"
     DROP_REPLY = "drop_reply"
     DUPLICATE = "duplicate"
     TRUNCATE = "truncate"
+    CORRUPT = "corrupt"
     GARBAGE = "garbage"
     STATUS_401 = "status_401"
+    STATUS_403 = "status_403"
     STATUS_429 = "status_429"
     STATUS_500 = "status_500"
     STATUS_503 = "status_503"
     KILL = "kill"
     PAUSE = "pause"
+    POWER_CUT = "power_cut"
     CLOCK_STEP = "clock_step"
+    CLOCK_DRIFT = "clock_drift"
+    DISK_FULL = "disk_full"
+    DISK_ERROR = "disk_error"
+    DISK_HANG = "disk_hang"
+    TOKENS_LOST = "tokens_lost"
     DEVICE = "device"
 
 
@@ -50,8 +62,13 @@ class Place(StrEnum):
 
 LINKS = frozenset({Place.AMPERIO_ENEXA, Place.TO_ENEXA, Place.TO_AMPERIO, Place.AMPERIO_CHARGEPOST})
 PROGRAMS = frozenset(Place) - LINKS
-OF_A_PROGRAM = frozenset({Kind.KILL, Kind.PAUSE, Kind.CLOCK_STEP, Kind.DEVICE})
-STATUS_OF = {Kind.STATUS_401: 401, Kind.STATUS_429: 429, Kind.STATUS_500: 500, Kind.STATUS_503: 503}
+OF_A_DISK = frozenset({Kind.DISK_FULL, Kind.DISK_ERROR, Kind.DISK_HANG, Kind.POWER_CUT})
+OF_A_PROGRAM = OF_A_DISK | {
+    Kind.KILL, Kind.PAUSE, Kind.CLOCK_STEP, Kind.CLOCK_DRIFT, Kind.TOKENS_LOST, Kind.DEVICE,
+}  # fmt: skip
+STATUS_OF = {
+    Kind.STATUS_401: 401, Kind.STATUS_403: 403, Kind.STATUS_429: 429, Kind.STATUS_500: 500, Kind.STATUS_503: 503,
+}  # fmt: skip
 
 
 class Trouble(Struct, frozen=True, kw_only=True):
@@ -111,16 +128,9 @@ def place(name: str, among: frozenset[Place]) -> Place:
 
 
 class Fate(Struct, frozen=True):
-    """What becomes of one message: nothing special, unless a field says so."""
+    """What becomes of one message; no kinds = nothing special."""
 
-    cut: bool = False
-    hang: bool = False
-    lose_request: bool = False
-    lose_reply: bool = False
-    twice: bool = False
-    truncated: bool = False
-    garbage: bool = False
-    status: int = 0
+    kinds: frozenset[Kind] = frozenset()
     delay_s: float = 0.0
 
 
@@ -157,21 +167,9 @@ class Weather:
             self._quiet_until_s = self._coming[-1].at_s if self._coming else float("inf")
 
     def _fate(self, drawn: list[Trouble]) -> Fate:
-        kinds = {each.kind for each in drawn}
-        if Kind.CUT in kinds:  # what never leaves cannot be changed on its way
-            kinds = {Kind.CUT}
-        elif Kind.HANG in kinds:
-            kinds = {Kind.HANG}
-        for kind in sorted(kinds):
-            self.counts[kind] = self.counts.get(kind, 0) + 1
-        return Fate(
-            cut=Kind.CUT in kinds,
-            hang=Kind.HANG in kinds,
-            lose_request=Kind.DROP_REQUEST in kinds,
-            lose_reply=Kind.DROP_REPLY in kinds,
-            twice=Kind.DUPLICATE in kinds,
-            truncated=Kind.TRUNCATE in kinds,
-            garbage=Kind.GARBAGE in kinds,
-            status=max((STATUS_OF[kind] for kind in kinds if kind in STATUS_OF), default=0),
-            delay_s=max((each.amount for each in drawn if each.kind is Kind.DELAY), default=0.0),
-        )
+        late = (each.amount for each in drawn if each.kind in (Kind.DELAY, Kind.REORDER))
+        return Fate(kinds=frozenset(each.kind for each in drawn), delay_s=max(late, default=0.0))
+
+    def acted(self, kind: Kind) -> None:
+        """A kind has changed a message: told by the link, which alone knows whether it did."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1

@@ -5,7 +5,8 @@ its second; Amperio looks, decides and acts; Enexa decides and acts; the referee
 a real clock or draws from anything but the seed, so two runs of one seed are equal to the byte on both wires.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from shared.contract.config import SiteConfig
 from shared.moment import Moment
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import Scenario
-from tests.simulation.amperio_side import AmperioSide, Disk
+from tests.simulation.amperio_side import DISK_RETRY_S, AmperioSide
+from tests.simulation.clocks import OwnClock
 from tests.simulation.device_side import DeviceSide
+from tests.simulation.disk import Disk
 from tests.simulation.enexa_side import Archive, EnexaSide, seed_config
 from tests.simulation.expectations import Judge
 from tests.simulation.invariants import Referee
 from tests.simulation.journal import Journal
 from tests.simulation.links import DeviceLink, Line, Post
 from tests.simulation.report import Report, report_of
-from tests.simulation.weather import Kind, Place, Trouble, Weather, troubles_of
+from tests.simulation.watch import Watchman
+from tests.simulation.weather import OF_A_DISK, Kind, Place, Trouble, Weather, troubles_of
 from tests.simulation.wires import Channel, Recorder
 
 SITE_ID = "SITE001"
@@ -68,15 +72,17 @@ class World:
         self.device = DeviceSide(scenario, now, self.journal, seed=seed)
         self.config = self._config(now.at)
         self.prices = PriceSource(file=Path(options.price_file) if options.price_file else None, scenario=scenario.name)
-        self.enexa = EnexaSide(Archive(self.config), self.prices, self.post, self.journal, seed=seed)
+        self.enexa = EnexaSide(Archive(self.config), self.prices, self.post, self.journal, self.clock, seed=seed)
         self.link = DeviceLink(self._weather(Place.AMPERIO_CHARGEPOST), self.recorder, self.device)
-        self.amperio = AmperioSide(SITE_ID, Disk(), self.link, self.journal, seed=seed)
+        disk = Disk(platters=any(each.kind in OF_A_DISK for each in self.troubles))
+        self.amperio = AmperioSide(SITE_ID, disk, self.link, self.journal, self.clock, seed=seed)
         self.to_enexa = Line(
             self._weather(Place.TO_ENEXA, Place.AMPERIO_ENEXA),
             self.recorder,
             self.post,
             (Channel.TO_ENEXA_REQUEST, Channel.TO_ENEXA_REPLY),
             self.enexa.handle,
+            self.enexa.admit,
         )
         self.to_amperio = Line(
             self._weather(Place.TO_AMPERIO, Place.AMPERIO_ENEXA),
@@ -87,8 +93,22 @@ class World:
         )
         self.amperio.line, self.enexa.line = self.to_enexa, self.to_amperio
         self.referee = Referee(self)
+        self.watchman = Watchman(self)
         self.played_count = 0
-        self.amperio_since_s = 0.0
+        self.acted: Counter[str] = Counter()
+        """Troubles of programs that changed a state, by name."""
+        self._plays: dict[Kind, Callable[[Moment, Trouble], bool]] = {
+            Kind.KILL: self._kill,
+            Kind.POWER_CUT: self._cut_power,
+            Kind.PAUSE: self._pause,
+            Kind.CLOCK_STEP: self._step_clock,
+            Kind.CLOCK_DRIFT: self._drift_clock,
+            Kind.DISK_FULL: self._trouble_disk,
+            Kind.DISK_ERROR: self._trouble_disk,
+            Kind.DISK_HANG: self._trouble_disk,
+            Kind.TOKENS_LOST: self._lose_tokens,
+            Kind.DEVICE: self._fault_of_device,
+        }
         self.enexa.start(now)
         self.amperio.start(now)
 
@@ -120,6 +140,7 @@ class World:
             self.amperio.step(now)
         if self.enexa.up:
             self.enexa.step(now)
+        self.watchman.check(now)
         self.referee.check(now)
 
     def price_eur_per_mwh(self, now: Moment) -> float:
@@ -129,7 +150,9 @@ class World:
     def finish(self) -> Report:
         self.recorder.close()
         self.journal.close()
-        return report_of(self)
+        report = report_of(self)
+        self.amperio.close()
+        return report
 
     # ---- troubles ---------------------------------------------------------------------------------------------------
 
@@ -141,35 +164,107 @@ class World:
             self.journal.note(
                 now, "weather", trouble.kind.value, place=trouble.place.value, for_s=trouble.for_s, fault=trouble.fault
             )
-            if trouble.kind is Kind.KILL:
-                self._kill(now, trouble)
-            elif trouble.kind is Kind.DEVICE:
-                self.device.station.post.begin_fault(trouble.fault, for_s=trouble.for_s or None)
+            play_it = self._plays.get(trouble.kind)
+            if play_it is not None and play_it(now, trouble):
+                self.acted[trouble.name] += 1
+                self.watchman.began(now, trouble)
 
-    def _kill(self, now: Any, trouble: Trouble) -> None:
-        victim: Any = {"enexa": self.enexa, "amperio": self.amperio, "chargepost": self.device}[trouble.place.value]
-        if not victim.up:
-            return
-        victim.kill(now)
-        if victim is self.enexa:
-            self._dies(host=self.to_enexa, caller=self.to_amperio)
-        elif victim is self.amperio:
-            self._dies(host=self.to_amperio, caller=self.to_enexa)
+    def _kill(self, now: Moment, trouble: Trouble) -> bool:
+        if trouble.place is Place.CHARGEPOST:
+            if not self.device.up:
+                return False
+            self.device.kill(now)
+            self.post.later(now.s + max(trouble.for_s, 1.0), self._device_back)
+            return True
+        return self._fells(now, trouble, by_power=False)
 
-        def back(at: Moment) -> None:
-            victim.start(at)
-            if victim is self.enexa:
-                self.to_enexa.host_up = True
-            elif victim is self.amperio:
-                self.to_amperio.host_up = True
-                self.amperio_since_s = at.s
+    def _cut_power(self, now: Moment, trouble: Trouble) -> bool:
+        return self._fells(now, trouble, by_power=True)
 
-        self.post.later(now.s + max(trouble.for_s, 1.0), back)
-
-    def _dies(self, *, host: Line, caller: Line) -> None:
-        host.host_up = False
-        host.host_life += 1
+    def _fells(self, now: Moment, trouble: Trouble, *, by_power: bool) -> bool:
+        """One of the twins goes down, and comes back after its time."""
+        amperio = trouble.place is Place.AMPERIO
+        if not (self.amperio.up if amperio else self.enexa.up):
+            return False
+        if not amperio:
+            self.enexa.kill(now)
+        elif by_power:
+            self.amperio.cut_power(now)
+        else:
+            self.amperio.kill(now)
+        host, caller = (self.to_amperio, self.to_enexa) if amperio else (self.to_enexa, self.to_amperio)
+        host.died()
         caller.caller_life += 1
+        self.post.later(now.s + max(trouble.for_s, 1.0), self._amperio_back if amperio else self._enexa_back)
+        return True
+
+    def _amperio_back(self, now: Moment) -> None:
+        if self.amperio.start(now):
+            self.to_amperio.host_up = True
+        else:
+            self.post.later(now.s + DISK_RETRY_S, self._amperio_back)
+
+    def _enexa_back(self, now: Moment) -> None:
+        self.enexa.start(now)
+        self.to_enexa.host_up = True
+
+    def _device_back(self, now: Moment) -> None:
+        self.device.start(now)
+        self.watchman.heard("station.started")
+
+    def _pause(self, now: Moment, trouble: Trouble) -> bool:
+        """The process is stopped, and goes on later with everything that it had in hand."""
+        side, host = (self.amperio, self.to_amperio) if trouble.place is Place.AMPERIO else (self.enexa, self.to_enexa)
+        if not side.up or side.paused:
+            return False
+        side.paused = host.host_paused = True
+
+        def goes_on(at: Moment) -> None:
+            if side.paused:
+                side.paused = False
+                host.resumed(at)
+
+        self.post.later(now.s + trouble.for_s, goes_on)
+        return True
+
+    def _step_clock(self, now: Moment, trouble: Trouble) -> bool:
+        """A date jumps by `amount` seconds, and back after `for_s` where that is not 0."""
+        clock = self._clock_at(trouble)
+        clock.step(trouble.amount)
+        if trouble.for_s:
+            self.post.later(trouble.until_s, lambda at: clock.step(-trouble.amount))
+        return trouble.amount != 0.0
+
+    def _drift_clock(self, now: Moment, trouble: Trouble) -> bool:
+        clock = self._clock_at(trouble)
+        clock.drift(trouble.amount)
+        if trouble.for_s:
+            self.post.later(trouble.until_s, lambda at: clock.drift(0.0))
+        return trouble.amount != 0.0
+
+    def _clock_at(self, trouble: Trouble) -> OwnClock:
+        return self.amperio.clock if trouble.place is Place.AMPERIO else self.enexa.clock
+
+    def _trouble_disk(self, now: Moment, trouble: Trouble) -> bool:
+        disk, name = self.amperio.disk, _DISK_TROUBLES[trouble.kind]
+        if getattr(disk, name):
+            return False
+        setattr(disk, name, True)
+        self.post.later(now.s + trouble.for_s, lambda at: setattr(disk, name, False))
+        return self.amperio.up
+
+    def _lose_tokens(self, now: Moment, trouble: Trouble) -> bool:
+        if not self.enexa.up:
+            return False
+        self.enexa.forget_tokens()
+        return True
+
+    def _fault_of_device(self, now: Moment, trouble: Trouble) -> bool:
+        self.device.station.post.begin_fault(trouble.fault, for_s=trouble.for_s or None)
+        return self.device.up
+
+
+_DISK_TROUBLES = {Kind.DISK_FULL: "full", Kind.DISK_ERROR: "failing", Kind.DISK_HANG: "hanging"}
 
 
 def play(

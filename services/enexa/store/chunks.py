@@ -56,20 +56,30 @@ def hour_of(us: int) -> int:
     return us - us % HOUR_US
 
 
-def loose(stream_id: int, new: Sequence[tuple[int, Telemetry]], received_us: int) -> list[NewChunk]:
+def loose(stream_id: int, numbers: Sequence[int], new: Sequence[Telemetry], received_us: int) -> list[NewChunk]:
     """New samples with their numbers as chunks, one for each hour that they touch."""
-    hours: dict[int, list[tuple[int, int, Telemetry]]] = {}
-    for number, sample in new:
-        at_us = to_us(sample.timestamp)
-        hours.setdefault(at_us // HOUR_US, []).append((number, at_us, sample))
-    return [_loose(stream_id, each, received_us) for each in hours.values()]
+    times = [to_us(each.timestamp) for each in new]
+    hours = sorted({us // HOUR_US for us in times})
+    if len(hours) == 1:
+        return [_loose(stream_id, times, numbers, new, received_us)]
+    found: list[NewChunk] = []
+    for hour in hours:
+        places = [place for place, us in enumerate(times) if us // HOUR_US == hour]
+        parts = (
+            [times[place] for place in places],
+            [numbers[place] for place in places],
+            [new[place] for place in places],
+        )
+        found.append(_loose(stream_id, *parts, received_us))
+    return found
 
 
-def _loose(stream_id: int, rows: list[tuple[int, int, Telemetry]], received_us: int) -> NewChunk:
-    numbers, times = [row[0] for row in rows], [row[1] for row in rows]
-    body = msgspec.json.encode([row[2] for row in rows])
+def _loose(
+    stream_id: int, times: Sequence[int], numbers: Sequence[int], new: Sequence[Telemetry], received_us: int
+) -> NewChunk:
+    body = msgspec.json.encode(new)
     return NewChunk(
-        stream_id, min(times), max(times), min(numbers), max(numbers), len(rows), received_us, AS_IT_CAME, body
+        stream_id, min(times), max(times), min(numbers), max(numbers), len(new), received_us, AS_IT_CAME, body
     )
 
 

@@ -12,7 +12,7 @@ import types
 import zlib
 from array import array
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -20,10 +20,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from services.enexa.store.schema import from_us, to_us
 from shared.contract.telemetry import Telemetry
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 DECIMALS_MAX = 6
 WIDTHS = (("b", 1), ("h", 2), ("i", 4), ("q", 8))
 EXACT_MAX = 2.0**53
@@ -151,7 +150,7 @@ def _column(kind: str, values: list[Any]) -> _Column:
     elif kind == "int":
         made = _whole(values)
     elif kind == "instant":
-        made = _whole([(each - EPOCH) // MICROSECOND for each in values])
+        made = _whole([to_us(each) for each in values])
     else:
         made = _labels(values)
     made.known = known
@@ -164,7 +163,7 @@ def _values(kind: str, of: Any, column: _Column) -> list[Any]:
     elif kind == "int":
         values = _numbers(column)
     elif kind == "instant":
-        values = [EPOCH + timedelta(microseconds=each) for each in _numbers(column)]
+        values = [from_us(each) for each in _numbers(column)]
     else:
         values = _unlabelled(of, column)
     if not column.known:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from shared.contract.reads import Point
 from shared.contract.telemetry import Telemetry
 
-RESOLUTIONS_S = (60, 900)
+STEPS = 10_000.0
+"""A mean is shown to four decimals."""
 Line = tuple[float, int]
 """A sum and the count of readings in it."""
 
@@ -94,7 +95,7 @@ def raw_point(sample: Telemetry) -> Point:
 
 def mean_point(start_s: int, samples: int, *means: float | None) -> Point:
     """One interval of a series; a line without a single reading stays None."""
-    battery, grid, ev, pv, aux, soc = [None if each is None else round(each, 4) for each in means]
+    battery, grid, ev, pv, aux, soc = [None if each is None else round(each * STEPS) / STEPS for each in means]
     return Point(
         at=datetime.fromtimestamp(start_s, UTC),
         samples=samples,

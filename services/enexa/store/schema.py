@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, M
 metadata = MetaData()
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 platform = Table(
     "platform",
@@ -213,7 +214,7 @@ audit = Table(
 
 def to_us(at: datetime) -> int:
     """Microseconds since 1970 of an aware instant."""
-    return (at - EPOCH) // timedelta(microseconds=1)
+    return (at - EPOCH) // MICROSECOND
 
 
 def from_us(us: int) -> datetime:

@@ -114,9 +114,9 @@ class TelemetryStore:
             stream = await self._stream(group, (ingest.site_id, ingest.epoch))
             if ingest.epoch == NO_EPOCH:
                 await _look_up(await group.connection(), stream, ingest)
-            new, stored = _account(ingest, stream)
+            numbers, stored = _account(ingest, stream)
             fresh.setdefault(ingest.site_id, []).extend(stored.fresh)
-            new_chunks.extend(loose(stream.stream_id, new, to_us(ingest.received_at)))
+            new_chunks.extend(loose(stream.stream_id, numbers, stored.fresh, to_us(ingest.received_at)))
             group.write(INSERT_HOLES, [_hole_row(ingest, stream.stream_id, gap) for gap in ingest.gaps])
             results.append(stored)
         group.write(INSERT_CHUNKS, new_chunks)
@@ -299,22 +299,24 @@ async def _look_up(connection: AsyncConnection, stream: _Stream, ingest: Ingest)
             stream.ranges.add(number, number)
 
 
-def _account(ingest: Ingest, stream: _Stream) -> tuple[list[tuple[int, Telemetry]], Stored]:
+def _account(ingest: Ingest, stream: _Stream) -> tuple[list[int], Stored]:
     """Sort one ingest into what is new, with its numbers, and what was known."""
     numbered, ranges = ingest.epoch != NO_EPOCH, stream.ranges
-    new: list[tuple[int, Telemetry]] = []
+    numbers: list[int] = []
+    fresh: list[Telemetry] = []
     for sample in ingest.samples:
         number = sample.sequence if numbered and sample.sequence is not None else to_us(sample.timestamp)
         if number in ranges:
             continue
         ranges.add(number, number)
-        new.append((number, sample))
+        numbers.append(number)
+        fresh.append(sample)
     for gap in ingest.gaps:
         ranges.add(gap.from_sequence, gap.to_sequence)
     through = ranges.through
-    return new, Stored(
-        fresh=tuple(sample for _, sample in new),
-        duplicates=len(ingest.samples) - len(new),
+    return numbers, Stored(
+        fresh=tuple(fresh),
+        duplicates=len(ingest.samples) - len(fresh),
         stored_through=through if numbered and through > 0 else None,
     )
 

@@ -52,12 +52,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "enexa.sqlite")
     server: str = request.getfixturevalue("postgres")
-    name = f"test_{abs(hash(str(tmp_path))):x}"
-    host = server.removeprefix("postgresql+asyncpg://").removesuffix("/postgres")
-    subprocess.run(
-        ["psql", f"postgresql://{host}/postgres", "-q", "-c", f"CREATE DATABASE {name}"], check=True, timeout=30
-    )
-    return f"postgresql+asyncpg://{host}/{name}"
+    # One database for all tests: a new one is three hundred files, to be made now and to be removed in the end.
+    host = server.removeprefix("postgresql+asyncpg://")
+    emptied = "SET client_min_messages = error; DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public"
+    subprocess.run(["psql", f"postgresql://{host}", "-q", "-c", emptied], check=True, timeout=30)
+    return server
 
 
 @pytest.fixture

@@ -1,21 +1,16 @@
-"""The customer's navigation as a table: which pages exist, and for the others, plainly, what they wait for."""
+"""The customer's navigation as a table, with the pages that this product adds to it."""
 
 from msgspec import Struct
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """One page; `path` empty = not there yet, and `waits_for` says why."""
+    """One page; `path` may hold `{site_id}`."""
 
     key: str
     title: str
     hint: str
-    path: str = ""
-    waits_for: str = ""
+    path: str
     operator_only: bool = False
-
-    @property
-    def exists(self) -> bool:
-        return bool(self.path)
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -27,10 +22,6 @@ def _page(key: str, title: str, hint: str, path: str, *, operator_only: bool = F
     return Page(key=key, title=title, hint=hint, path=path, operator_only=operator_only)
 
 
-def _later(key: str, title: str, hint: str, waits_for: str) -> Page:
-    return Page(key=key, title=title, hint=hint, waits_for=waits_for)
-
-
 SITE = "/sites/{site_id}"
 NAVIGATION: tuple[Group, ...] = (
     Group(
@@ -39,6 +30,7 @@ NAVIGATION: tuple[Group, ...] = (
             _page("monitoring", "Site Monitoring", "Real-time telemetry dashboard", f"{SITE}/monitoring"),
             _page("dispatch_log", "Dispatch Logs", "Command execution & verification", f"{SITE}/dispatch-log"),
             _page("plan", "Plan", "Prices, setpoints, reserve, reasons", f"{SITE}/plan"),
+            _page("fleet", "Fleet", "All sites at a glance", "/fleet"),
             _page("alerts", "Alerts", "Open and past", "/alerts"),
             _page("audit", "Audit", "Every API call, tamper-evident", "/audit", operator_only=True),
             _page("impact", "Impact Dashboard", "Savings & value demonstration", f"{SITE}/impact"),
@@ -52,7 +44,7 @@ NAVIGATION: tuple[Group, ...] = (
             _page("communication", "Comm Architecture", "API integration patterns", f"{SITE}/communication"),
             _page("api", "Middleware API", "Telemetry & command schema", "/api"),
             _page("exceptions", "Exception Handling", "Fallbacks & failure scenarios", f"{SITE}/exceptions"),
-            _later("onboarding", "Onboarding & Config", "Master data & config API", "the onboarding routes"),
+            _page("onboarding", "Onboarding & Config", "Master data & config API", f"{SITE}/onboarding"),
         ),
     ),
     Group(
@@ -94,7 +86,7 @@ NAVIGATION: tuple[Group, ...] = (
 
 
 def existing(*, operator: bool, without: frozenset[str] = frozenset()) -> tuple[Group, ...]:
-    """What the navigation shows: only pages that work, and only those that the reader may open.
+    """What the navigation shows: only those pages that the reader may open.
 
     `without` are keys of pages whose source is not part of this installation.
     """
@@ -102,15 +94,9 @@ def existing(*, operator: bool, without: frozenset[str] = frozenset()) -> tuple[
         Group(
             title=group.title,
             pages=tuple(
-                each
-                for each in group.pages
-                if each.exists and each.key not in without and (operator or not each.operator_only)
+                each for each in group.pages if each.key not in without and (operator or not each.operator_only)
             ),
         )
         for group in NAVIGATION
     )
     return tuple(group for group in groups if group.pages)
-
-
-def missing() -> tuple[Page, ...]:
-    return tuple(each for group in NAVIGATION for each in group.pages if not each.exists)

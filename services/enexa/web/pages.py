@@ -18,8 +18,11 @@ from services.enexa.web.deps import Deps
 from services.enexa.web.entrance import entrance
 from services.enexa.web.errors import error_handlers
 from services.enexa.web.exceptions import exceptions
+from services.enexa.web.fleet import fleet
 from services.enexa.web.impact import impact_pages
 from services.enexa.web.monitoring import monitoring
+from services.enexa.web.onboarding import onboarding
+from services.enexa.web.openapi import openapi_pages
 from services.enexa.web.plan_page import plan_page
 from services.enexa.web.shell import Shell
 from services.enexa.web.simulation import simulation
@@ -49,6 +52,9 @@ def handlers(
                 *books(shell),
                 *plan_page(shell),
                 *solution(shell),
+                *openapi_pages(shell),
+                *onboarding(shell),
+                *fleet(shell),
                 *exceptions(shell),
                 *configuration(shell),
                 *simulation(shell, comparisons, own),

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from services.enexa.insight.headline import why
-from services.enexa.web import formats, navigation
+from services.enexa.web import formats
 from services.enexa.web.assets import Assets
 from services.enexa.web.formats import Format
 
@@ -29,7 +29,6 @@ class Renderer:
         )
         self._environment.globals["asset"] = assets.url
         self._environment.globals["charts_style_id"] = assets.charts_style_id
-        self._environment.globals["missing_pages"] = navigation.missing
         self._environment.filters["why"] = why
         self._environment.filters["words"] = words
         self._environment.filters["cost_words"] = cost_words

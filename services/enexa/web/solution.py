@@ -1,7 +1,5 @@
 """Solution Overview: who does what, how the programs talk and whether they do so now, operations."""
 
-from typing import Any
-
 from litestar import get
 from litestar.params import FromPath
 from litestar.response import Response
@@ -11,7 +9,6 @@ from msgspec import Struct
 from services.enexa.web.documents import document_html, not_modelled_path
 from services.enexa.web.guard import Asked, require
 from services.enexa.web.shell import Shell
-from shared.contract.operations import OPERATIONS, Host, Operation
 from shared.contract.reads import AuditEntry
 
 AUDIT_SAMPLE = 500
@@ -54,14 +51,6 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
             stored_count=deps.store.telemetry.stored_count,
         )
 
-    @get("/api", sync_to_thread=False)
-    def middleware_api(request: Asked) -> Response[str]:
-        require(request, deps)
-        hosts = [
-            (host.value, [each for each in OPERATIONS if each.host is host]) for host in (Host.ENEXA, Host.AMPERIO)
-        ]
-        return shell.page(request, "api.html", key="api", hosts=hosts, message_name=message_name)
-
     @get("/not-modelled", sync_to_thread=False)
     def not_modelled(request: Asked) -> Response[str]:
         require(request, deps)
@@ -69,12 +58,7 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
             request, "document.html", key="not_modelled", title="Not Modeled", body=document_html(not_modelled_path())
         )
 
-    @get("/not-yet", sync_to_thread=False)
-    def not_yet(request: Asked) -> Response[Any]:
-        require(request, deps)
-        return shell.page(request, "not_yet.html", key="not_yet")
-
-    return [overview, communication, middleware_api, not_modelled, not_yet]
+    return [overview, communication, not_modelled]
 
 
 def traffic(entries: list[AuditEntry]) -> dict[str, Traffic]:
@@ -89,11 +73,3 @@ def traffic(entries: list[AuditEntry]) -> dict[str, Traffic]:
             slowest_ms=max(before.slowest_ms, entry.latency_ms),
         )
     return found
-
-
-def message_name(operation: Operation, part: str) -> str:
-    """The name of an operation's request or reply; commands are a union of ten."""
-    message = getattr(operation, part)
-    if message is None:
-        return ""
-    return str(getattr(message, "__name__", "one of ten commands"))

@@ -92,6 +92,44 @@ export function logInAgain() {
   return again;
 }
 
+// A form is sent only while the session holds: else the password is asked for first, and what was typed stays.
+for (const form of document.querySelectorAll('form[method=post]:not(#relogin-form)')) {
+  if (!form.elements.csrf) continue;
+  form.addEventListener('submit', async (event) => {
+    if (form.checked) return;
+    event.preventDefault();
+    const button = event.submitter;
+    try {
+      const answer = await fetch('/session', { headers: { Accept: 'application/json' } });
+      if (answer.status === 401) await logInAgain();
+    } catch {
+      showLost(true);
+      return;
+    }
+    form.checked = true;
+    if (button) form.requestSubmit(button); else form.requestSubmit();
+    form.checked = false;
+  });
+}
+
+// Whether the server is there, on pages without a live stream of their own.
+const WATCH_MS = 5000;
+const lost = document.getElementById('lost');
+function showLost(isLost) {
+  if (lost) lost.hidden = !isLost;
+}
+async function watch() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch('/session', { headers: { Accept: 'application/json' } });
+    showLost(false);
+    if (answer.status === 401) await logInAgain();
+  } catch {
+    showLost(true);
+  }
+}
+if (lost && !document.getElementById('live')) setInterval(watch, WATCH_MS);
+
 // JSON from the server; asks to log in where the session has ended. Throws where the server does not answer.
 export async function ask(url) {
   const answer = await fetch(url, { headers: { Accept: 'application/json' } });

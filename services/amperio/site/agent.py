@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from services.amperio.site.autonomy import HANDS_OFF, OBEYS, Autonomy, ModeChange
+from services.amperio.site.commissioning import unsafe_fallback_kw
 from services.amperio.site.control import REACTIVE, Setpoint, Wish, settle
 from services.amperio.site.desk import Desk, Pending
 from services.amperio.site.events import Edges
@@ -25,10 +26,13 @@ from services.amperio.site.ledger import Admission, Entry, Ledger
 from services.amperio.site.limits import WATCHDOG_S, LimitsInForce, check_config, limits_in_force
 from services.amperio.site.orders import Inbox, Keepsake, Orders, Outcome, Outcomes, Settled
 from services.amperio.site.reads import CHECKS
+from services.amperio.site.rivals import YIELD_S, Intrusion, Rivals
 from services.amperio.site.telemetry import Told, blind_telemetry, telemetry_of
 from services.amperio.site.translate import Wanted, check_bounds, writes_for
 from services.amperio.site.trust import Trust, Trusted
 from services.amperio.site.watchdog import Duty, Watchdog
+from shared.chargepost.layout import RegisterWrite
+from shared.chargepost.registers import Management
 from shared.contract.config import ConfigAck, SiteConfig
 from shared.contract.dispatch import ApplySchedule, DispatchCommand, SetChargerLimit, SetGridLimit, SetGridRequest, Test
 from shared.contract.events import Event, EventKind, Severity
@@ -37,6 +41,8 @@ from shared.contract.telemetry import Mode, Telemetry
 from shared.errors import LinkDown, Locked, NotNow, ReadbackMismatch
 from shared.moment import Moment
 
+CLOCK_STEP_S = 0.5
+GUARDED_FOR_S = 3600.0
 SAMPLE_TOLERANCE_RATIO = 0.3
 """A cycle that comes a little early still takes its sample."""
 
@@ -71,7 +77,8 @@ class SiteAgent:
         self.watchdog = Watchdog(now, kept.config.safety.watchdog_s if kept.config else WATCHDOG_S)
         self._locked = False
         self._trust = Trust()
-        self._edges = Edges(site_id)
+        self._edges = Edges(site_id, kept.sessions)
+        self.rivals = Rivals()
         self._cycle: _Cycle | None = None
         self._kept = kept
         self._config_before: SiteConfig | None = None
@@ -81,6 +88,11 @@ class SiteAgent:
         self._facts: list[Fact] = []
         self._next_sample_s = now.s
         self._withheld: tuple[Duty, ...] = ()
+        self._taken_in: Moment | None = None
+        self.unsafe_fallback_kw: float | None = None
+        """What the station would import without us, where that is more than the site's fallback allows."""
+        self.guarded_until_s: float | None = None
+        """While held in safe mode after repeated bugs."""
         for entry in self.ledger.open_entries():
             # Accepted before the restart and still without a final state: it may act if it is still valid.
             self.desk.release(now, entry.command_id)
@@ -133,8 +145,20 @@ class SiteAgent:
             raise NotNow("the command is for another site")
         return self.ledger.open(now, command)
 
-    def start_over(self, now: Moment) -> None:
-        """Begin in safe mode again, with everything that was kept: nobody knows what a bug left half done."""
+    @property
+    def guarded(self) -> bool:
+        """Whether the site is held in safe mode, without configuration and plan, after repeated bugs."""
+        return self.guarded_until_s is not None
+
+    def start_over(self, now: Moment, *, guarded: bool = False) -> None:
+        """Begin in safe mode again, with everything that was kept: nobody knows what a bug left half done.
+
+        `guarded` begins without configuration too, which may be what the bug feeds on, and stays there for an hour.
+        """
+        if guarded:
+            self.guarded_until_s = now.s + GUARDED_FOR_S
+            self._use_config(None)
+            self._config_pending = False
         self.autonomy = Autonomy(now, silent_after_s=self._fallback_after_s())
         self.watchdog.forget_beat()
         self._cycle = None
@@ -153,7 +177,7 @@ class SiteAgent:
         valid = self._see(now, image)
         changes = self.autonomy.observe(
             now,
-            exchanges=inbox.exchanges,
+            exchanges=() if self.guarded else inbox.exchanges,
             schedule_in_force=self.schedule_in_force(now) is not None,
             device_valid=valid,
             locked=self._locked,
@@ -165,9 +189,18 @@ class SiteAgent:
         if inbox.intake_alive:
             self.watchdog.check_in(now, Duty.INTAKE)
         self._cycle = self._decide(now, image if valid else None)
-        writes = writes_for(self._cycle.wanted, self._cycle.image) if self._cycle.wanted and self._cycle.image else ()
+        writes = self._writes(self._cycle)
         checks = CHECKS if self._cycle.wanted is not None and self._wants_checks() else ()
         return Orders(writes=writes, checks=checks, sample=self._sample(now, inbox.buffered_count))
+
+    def _writes(self, cycle: _Cycle) -> tuple[RegisterWrite, ...]:
+        """What differs, but for what is left to another master; whether a command is applied is judged without that."""
+        if cycle.wanted is None or cycle.image is None:
+            return ()
+        return writes_for(msgspec.structs.replace(cycle.wanted, leave=self.rivals.leave), cycle.image)
+
+    def _management_in_control(self, cycle: _Cycle) -> Management | None:
+        return cycle.image.management if cycle.image is not None and cycle.image.controlled else None
 
     def settle(self, now: Moment, outcomes: Outcomes) -> Settled:
         """Close the cycle: what was read back decides about commands, configuration and the mode."""
@@ -176,6 +209,7 @@ class SiteAgent:
         if any("management.watchdog_interval_s" in each.write.names and each.confirmed for each in outcomes.writes):
             self.watchdog.beaten(now)
         self._tell_failures(outcomes.writes)
+        self.rivals.settled(outcomes.writes, self._management_in_control(cycle))
         if cycle.wanted is not None:
             after = _after(cycle.image, outcomes)
             self._settle_commands(now, cycle, after, outcomes.writes)
@@ -200,7 +234,10 @@ class SiteAgent:
     # ---- taking in ---------------------------------------------------------------------------------------------------
 
     def _take_in(self, now: Moment, inbox: Inbox) -> None:
-        if inbox.config is not None and inbox.config != self.config:
+        self._note_clock_step(now)
+        if self.guarded_until_s is not None and now.s >= self.guarded_until_s:
+            self.guarded_until_s = None
+        if inbox.config is not None and inbox.config != self.config and not self.guarded:
             self._take_config(now, inbox.config)
         if inbox.schedule is not None and inbox.schedule.site_id == self.site_id:
             self.desk.schedule = inbox.schedule
@@ -215,6 +252,16 @@ class SiteAgent:
         if inbox.locked != self._locked:
             self._operator_event(now, "locked on site" if inbox.locked else "unlocked on site")
         self._locked = inbox.locked
+
+    def _note_clock_step(self, now: Moment) -> None:
+        """The date was corrected: durations are untouched, but whoever reads the data should know."""
+        before, self._taken_in = self._taken_in, now
+        step_s = 0.0 if before is None else (now.at - before.at).total_seconds() - now.since(before)
+        if abs(step_s) >= CLOCK_STEP_S:
+            text = f"the clock was set {'forward' if step_s > 0.0 else 'back'} by {abs(step_s):.1f} s"
+            told = round(step_s, 3)
+            self._events.append(self._edges.event(now, EventKind.CLOCK_STEP, text, Severity.WARNING, step_s=told))
+            self._facts.append(fact("clock_step", level="warning", step_s=told))
 
     def _operator_event(self, now: Moment, text: str, limit_kw: float | None = None) -> None:
         self._events.append(self._edges.event(now, EventKind.OPERATOR_ACTION, text, Severity.INFO, limit_kw=limit_kw))
@@ -260,8 +307,42 @@ class SiteAgent:
         if before is not None and before.controlled and not image.controlled:
             self.watchdog.forget_beat()
             self._facts.append(fact("control_lost", level="warning", tripped=image.tripped))
+        undisturbed = before is not None and before.controlled and image.controlled
+        for intrusion in self.rivals.observe(now, image.management, controlled=undisturbed):
+            self._tell_intrusion(now, intrusion)
+        self._check_fallback(now, image)
         self.watchdog.check_in(now, Duty.POLLER)
         return True
+
+    def _tell_intrusion(self, now: Moment, intrusion: Intrusion) -> None:
+        told = {"register": intrusion.register, "ours": intrusion.ours, "found": intrusion.found}
+        text = f"somebody else wrote {intrusion.register}"
+        if intrusion.yielded:
+            text += f"; it is left to them for {YIELD_S:.0f} s"
+        severity = Severity.CRITICAL if intrusion.yielded else Severity.WARNING
+        self._events.append(
+            self._edges.event(now, EventKind.FOREIGN_WRITE, text, severity, **told, yielded=intrusion.yielded)
+        )
+        self._facts.append(fact("foreign_write", level="warning", **told, yielded=intrusion.yielded))
+
+    def _check_fallback(self, now: Moment, image: SiteImage) -> None:
+        """What the station does without us must be safe too; at every start and as long as it is not."""
+        unsafe_kw = unsafe_fallback_kw(image, self.config)
+        if (unsafe_kw is None) is (self.unsafe_fallback_kw is None):
+            return
+        self.unsafe_fallback_kw = unsafe_kw
+        if unsafe_kw is None:
+            self._events.append(self._edges.event(now, EventKind.ALERT_CLEARED, "the station's own ceiling is safe"))
+            return
+        self._events.append(
+            self._edges.event(
+                now,
+                EventKind.ALERT_RAISED,
+                f"without control the station would import up to {unsafe_kw:g} kW: lower its register 520",
+                Severity.WARNING,
+                fallback_clearance_kw=unsafe_kw,
+            )
+        )
 
     def _changed_mode(self, now: Moment, changes: Sequence[ModeChange]) -> None:
         for change in changes:
@@ -460,12 +541,13 @@ class SiteAgent:
     def _keepsake_if_changed(self) -> Keepsake | None:
         energy = self.desk.energy
         kept = Keepsake(
-            config=self.config,
+            config=self._kept.config if self.guarded else self.config,
             schedule=self.desk.schedule,
             held=self.desk.held,
             energy_id=energy.command_id if energy else None,
             fences=dict(self.ledger.fences),
             epoch=self.ledger.highest_epoch,
+            sessions=self._edges.kept,
         )
         before, self._kept = self._kept, kept  # the newest parts, so that the next comparison ends at identity
         return None if kept == before else kept

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from services.amperio.site.events import Sessions
 from services.amperio.site.facts import Fact
 from services.amperio.site.ledger import Entry, Fence
 from services.amperio.site.limits import Held
@@ -59,6 +60,7 @@ class Keepsake(Struct, frozen=True, kw_only=True):
     energy_id: str | None = None
     fences: dict[str, Fence] = {}
     epoch: int = 0
+    sessions: Sessions = (None, None)
 
 
 class Orders(Struct, frozen=True, kw_only=True):

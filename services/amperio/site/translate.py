@@ -52,6 +52,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     charging_modes: tuple[str | None, str | None] = (None, None)
     exact: bool = False
     """Write the setpoint to the watt, however small the change: a command waits to be applied."""
+    leave: frozenset[str] = frozenset()
+    """Registers that are left to another master in this cycle."""
 
 
 def writes_for(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
@@ -88,7 +90,9 @@ def _setpoint(wanted: Wanted, image: SiteImage, management: Management) -> list[
     step = 0.0 if wanted.exact else STEP_KW
     request_kw = None if manual else wanted.request_kw
     clearance_moves = _differs(management.clearance_kw, wanted.clearance_kw, 0.0)
+    clearance_moves = clearance_moves and "management.clearance_kw" not in wanted.leave
     request_moves = _differs(management.request_kw, request_kw, step)
+    request_moves = request_moves and "management.request_kw" not in wanted.leave
     writes = []
     if clearance_moves and request_moves:
         writes.append(MANAGEMENT.write(clearance_kw=wanted.clearance_kw, request_kw=request_kw))
@@ -103,7 +107,7 @@ def _setpoint(wanted: Wanted, image: SiteImage, management: Management) -> list[
             if control is None or _differs(control.grid_target_kw, target_kw, step):
                 writes.append(CONTROLS[index].write(grid_target_kw=target_kw))
     mode = GridMode.MANUAL if manual else GridMode.AUTOMATIC
-    if management.grid_mode is not mode:
+    if management.grid_mode is not mode and "management.grid_mode" not in wanted.leave:
         # Targets stand before manual mode is entered, and a request before automatic mode is.
         writes.append(MANAGEMENT.write(grid_mode=mode))
     return writes

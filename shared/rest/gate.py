@@ -6,10 +6,11 @@ the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9
 
 import asyncio
 import ipaddress
+import itertools
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
@@ -236,15 +237,15 @@ class Gate:
     async def _body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> Any:
         if operation.request is None:
             return None
-        media, _, parameters = headers.get("content-type", "").partition(";")
-        media = media.strip().lower()
-        is_form = operation.budget is Budget.GENERAL and media == FORM_TYPE and operation.path.endswith("/oauth/token")
-        charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-        if not is_form and (media != "application/json" or charset not in ("", "utf-8", "utf8")):
-            raise WrongMediaType("the body must be application/json in UTF-8")
+        given = headers.get("content-type", "")
+        is_form = given != "application/json" and _is_form(given, operation)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise WrongMediaType("compressed bodies are not accepted")
-        body = await read_body(receive, headers, operation.body_limit_bytes)
+        if operation.budget is Budget.TELEMETRY:
+            # A timer for each sample costs as much as its decoding; the server itself ends a body that is slower still.
+            body = await whole_body(receive, headers, operation.body_limit_bytes)
+        else:
+            body = await read_body(receive, headers, operation.body_limit_bytes)
         if is_form:
             body = _form_as_json(body)
         if operation is DISPATCH and len(body) > COMMAND_BODY_LIMIT_BYTES and b'"apply_schedule"' not in body:
@@ -285,26 +286,31 @@ class Gate:
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
     """The whole body, at most `limit_bytes` and within the deadline; TooLarge, InvalidMessage or ClientGone."""
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await whole_body(receive, headers, limit_bytes)
+    except TimeoutError as error:
+        raise InvalidMessage(f"the body did not arrive within {BODY_DEADLINE_S:.0f} s") from error
+
+
+async def whole_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int) -> bytes:
+    """The whole body, at most `limit_bytes`, however long it takes; TooLarge or ClientGone."""
     announced = headers.get("content-length", "0")
     if not announced.isdigit() or int(announced) > limit_bytes:
         raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            while True:
-                message: Mapping[str, Any] = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > limit_bytes:
-                    raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
-    except TimeoutError as error:
-        raise InvalidMessage(f"the body did not arrive within {BODY_DEADLINE_S:.0f} s") from error
+    while True:
+        message: Mapping[str, Any] = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 async def send_raw(raw: Raw, send: Send) -> None:
@@ -361,13 +367,52 @@ def _encoded(operation: Operation, reply: Struct | Answer, request_id: str) -> R
     return Raw(status=status, body=body, headers=tuple(headers))
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+def _is_form(given: str, operation: Operation) -> bool:
+    """Whether a body is a form, which only token requests may be; WrongMediaType for what is neither that nor JSON."""
+    media, _, parameters = given.partition(";")
+    media = media.strip().lower()
+    if operation.budget is Budget.GENERAL and media == FORM_TYPE and operation.path.endswith("/oauth/token"):
+        return True
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if media != "application/json" or charset not in ("", "utf-8", "utf8"):
+        raise WrongMediaType("the body must be application/json in UTF-8")
+    return False
+
+
+class Headers(Mapping[str, str]):
+    """A request's headers by their names in lower case; each is decoded when it is asked for, and few ever are."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._raw = dict(raw)
+
+    def __getitem__(self, name: str) -> str:
+        return self._raw[name.encode("latin-1")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self._raw.get(name.encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
+
+def headers_of(scope: Scope) -> Headers:
+    return Headers(scope["headers"])
+
+
+_PROCESS = secrets.token_hex(5)
+_count = itertools.count(1)
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's id, or one that no other request of any process has."""
     given = headers.get("x-request-id", "")
-    return given if REQUEST_ID.match(given) else secrets.token_hex(8)
+    return given if REQUEST_ID.match(given) else f"{_PROCESS}-{next(_count):x}"
 
 
 def _bearer(scope: Scope, headers: Mapping[str, str]) -> str:
@@ -375,7 +420,7 @@ def _bearer(scope: Scope, headers: Mapping[str, str]) -> str:
     bearer = bearer.strip()
     if scheme.lower() != "bearer" or not 0 < len(bearer) <= BEARER_MAX_CHARS:
         raise Unauthenticated("a bearer token is needed; get one at POST /v1/oauth/token")
-    if sum(name == b"authorization" for name, _ in scope["headers"]) != 1:
+    if [name for name, _ in scope["headers"]].count(b"authorization") != 1:
         raise Unauthenticated("there are two Authorization headers")
     return bearer
 

@@ -18,7 +18,7 @@ from services.amperio.site.outbox import Row, Send
 from services.amperio.store import tables
 from services.amperio.store.database import Database
 from shared.clock import Clock
-from shared.contract.telemetry import Gap, Telemetry
+from shared.contract.telemetry import Gap
 from shared.errors import InvalidMessage, OutOfBounds, Refused, SiteError, StoreFailed, TooLarge, Unreachable
 
 CONFIG_EVERY_S = 30.0
@@ -43,7 +43,6 @@ class Forwarder:
         self._clock = clock
         self._jitter = random.Random(lane.site_id)  # noqa: S311 -- spreads retries, hides nothing
         self._lost_told = False
-        self._samples = msgspec.json.Decoder(Telemetry)
         self._gaps = msgspec.json.Decoder(Gap)
 
     def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
@@ -53,8 +52,8 @@ class Forwarder:
         """The newest samples first; the only loop that probes while Enexa is away."""
         lane = self._lane
         while True:
-            await lane.sample_kept.wait()
-            lane.sample_kept.clear()
+            await lane.scribe.sample_kept.wait()
+            lane.scribe.sample_kept.clear()
             await self._pause()
             send = lane.outbox.next_live()
             if send is not None:
@@ -76,8 +75,8 @@ class Forwarder:
         lane = self._lane
         while True:
             if not lane.events.pending_count:
-                await lane.event_kept.wait()
-            lane.event_kept.clear()
+                await lane.scribe.event_kept.wait()
+            lane.scribe.event_kept.clear()
             await self._until_well()
             await self._carry_events()
 
@@ -124,11 +123,9 @@ class Forwarder:
 
     async def _carry(self, send: Send) -> bool:
         """Load, send, confirm; True where Enexa has it now."""
-        outbox, site = self._lane.outbox, self._lane.site_id
+        outbox = self._lane.outbox
         try:
-            rows = await self._database.run(
-                lambda store: tables.load_rows(store, site, send.first, send.last, send.rows)
-            )
+            rows = self._lane.scribe.latest(send) or await self._load(send)
         except StoreFailed:
             outbox.failed(send)
             return False
@@ -144,8 +141,13 @@ class Forwarder:
             return False
         moved = outbox.confirmed(narrowed, through)
         if moved is not None:
-            self._lane.confirmed(stored_through=moved)
+            self._lane.scribe.confirmed(stored_through=moved)
         return True
+
+    async def _load(self, send: Send) -> tuple[Row, ...]:
+        return await self._database.run(
+            partial(tables.load_rows, site=self._lane.site_id, first=send.first, last=send.last, limit=send.rows)
+        )
 
     async def _post(self, rows: Sequence[Row], gaps: Sequence[Gap]) -> int | None:
         lane = self._lane
@@ -154,7 +156,7 @@ class Forwarder:
             (*gaps, *(self._gaps.decode(row.body) for row in rows if row.is_gap)), key=lambda gap: gap.from_sequence
         )
         if len(samples) == 1 and not declared:
-            return await self._enexa.post_sample(self._samples.decode(samples[0]))
+            return await self._enexa.post_sample(samples[0])
         through, rejected = await self._enexa.post_batch(lane.site_id, lane.outbox.stream_epoch, samples, declared)
         for each in rejected:
             row = next((row for row in rows if row.seq == each.sequence), None)
@@ -211,7 +213,7 @@ class Forwarder:
         last = events[-1].sequence
         assert last is not None
         lane.events.confirmed(last)
-        lane.confirmed(events_through=last)
+        lane.scribe.confirmed(events_through=last)
 
     async def _acknowledge(self) -> None:
         acks = self._lane.config_acks

@@ -13,6 +13,7 @@ import structlog
 
 from services.amperio.locks import Locks
 from services.amperio.modbus_link import ModbusLink
+from services.amperio.scribe import Scribe
 from services.amperio.site.agent import SiteAgent
 from services.amperio.site.facts import Fact
 from services.amperio.site.image import SiteImage, image_of
@@ -37,7 +38,6 @@ ANSWER_WITHIN_S = 2.0
 ARRIVAL_WAIT_S = 0.05
 """Real seconds that a cycle waits, after its look, for a command that is on its way to the disk."""
 STORE_STUCK_S = 0.25
-EVENTS_HELD_MAX = 10_000
 LANE_DEAD_S = 5.0
 
 log = structlog.get_logger()
@@ -66,8 +66,15 @@ class SiteLane:
         self.outbox = Outbox(site_id, stream_epoch, cursor)
         self.events = EventBox(cursor)
         self.courier = Courier()
-        self.sample_kept = asyncio.Event()
-        self.event_kept = asyncio.Event()
+        self.scribe = Scribe(
+            site_id,
+            database,
+            self.outbox,
+            self.events,
+            on_queued=self._give_answers,
+            on_failed=self._store_failed,
+            on_works=self._store_works,
+        )
         self.config_acks: list[ConfigAck] = []
         self.image_at: Moment | None = None
         self.overruns = 0
@@ -79,7 +86,8 @@ class SiteLane:
         self._locks = locks
         self._phase_s = phase_s
         self._woken = asyncio.Event()
-        self._begun_s = 0.0
+        self._due = False
+        """Whether a cycle of the schedule waits to begin."""
         self._cycled_at: Moment | None = None
         self._cycle_number = 0
         self._look_at_all = True
@@ -91,15 +99,9 @@ class SiteLane:
         self._schedule: SiteSchedule | None = None
         self._operator: GridOperatorLimit | None = None
         self._operator_withdrawn = False
-        self._stored_through: int | None = None
-        self._events_through: int | None = None
         self._operator_kept: list[asyncio.Future[None]] = []
         self._arriving: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[str, asyncio.Future[None]] = {}
-        self._events_held: list[Event] = []
-        self._entries_held: dict[str, Entry] = {}
-        self._keepsake_held: Keepsake | None = None
-        self._store_failing = False
 
     # ---- what others put in ------------------------------------------------------------------------------------------
 
@@ -170,13 +172,6 @@ class SiteLane:
         if not done:
             raise StoreFailed("the limit is in force, but could not be made durable yet", retry_after_s=5.0)
 
-    def confirmed(self, *, stored_through: int | None = None, events_through: int | None = None) -> None:
-        """What Enexa has; written with the next commit. Lost before that, it is sent again and stored once."""
-        if stored_through is not None:
-            self._stored_through = stored_through
-        if events_through is not None:
-            self._events_through = events_through
-
     def wake(self) -> None:
         self._woken.set()
 
@@ -211,9 +206,9 @@ class SiteLane:
         next_s = (self._clock.now().s // period_s + 1.0 + self._phase_s) * period_s
         while True:
             await self._clock.sleep_until(next_s)
-            if self._begun_s < self.due_s:
+            if self._due:
                 self.overruns += 1
-            self.due_s = next_s
+            self._due, self.due_s = True, next_s
             self._woken.set()
             period_s = self.agent.watchdog.cycle_s
             next_s += period_s
@@ -226,7 +221,7 @@ class SiteLane:
     async def cycle(self) -> None:
         """Look, decide, act, keep."""
         now = self._clock.now()
-        self._begun_s = now.s
+        self._due = False
         image = await self._look(now)
         if self._arriving:
             # They became durable while the station was read; a store that hangs holds no cycle up for long.
@@ -239,12 +234,6 @@ class SiteLane:
         self._cycled_at = self._clock.now()
         if settled.config_ack is not None:
             self.config_acks.append(settled.config_ack)
-
-    def _give_answers(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            future = self._answers.get(entry.command_id)
-            if future is not None and not entry.is_open and not future.done():
-                future.set_result(None)
 
     async def _look(self, now: Moment) -> SiteImage | None:
         self._cycle_number += 1
@@ -308,77 +297,38 @@ class SiteLane:
     # ---- keeping -----------------------------------------------------------------------------------------------------
 
     async def _keep(self, sample: Telemetry | None, settled: Settled) -> None:
-        """One commit for everything that this cycle wants remembered; a full disk stops no control."""
+        """One commit for everything that this cycle wants remembered; neither a full nor a slow disk stops control."""
         self._hold_events(settled.events)
-        self._entries_held |= {entry.command_id: entry for entry in settled.entries}
-        self._keepsake_held = settled.keepsake or self._keepsake_held
         period_s = self.agent.config.telemetry.period_s if self.agent.config else 1.0
-        rows = self.outbox.rows_for(sample, period_s=period_s) if sample is not None else ()
-        events = self.events.number(self._events_held)
-        entries, keepsake = tuple(self._entries_held.values()), self._keepsake_held
-        stored_through, events_through = self._stored_through, self._events_through
-        if not (rows or events or entries or keepsake or settled.forgotten or self._operator_kept):
-            return
-
-        def work(store: tables.Connection) -> None:
-            tables.keep_rows(store, self.site_id, rows)
-            tables.keep_events(store, self.site_id, events)
-            tables.keep_entries(store, self.site_id, entries)
-            if stored_through is not None or events_through is not None:
-                tables.confirm(store, self.site_id, stored_through=stored_through, events_through=events_through)
-            tables.forget_entries(store, self.site_id, settled.forgotten)
-            if keepsake is not None:
-                tables.keep_keepsake(store, self.site_id, keepsake)
-
-        kept = self._database.give(work)
-        self._give_answers(entries)
-        try:
-            await kept
-        except StoreFailed as error:
-            self._store_trouble(error, sample)
-            return
-        self._store_works()
-        if stored_through == self._stored_through:
-            self._stored_through = None
-        if events_through == self._events_through:
-            self._events_through = None
-        if self._operator is None:
-            for told in self._operator_kept:
-                if not told.done():
-                    told.set_result(None)
-            self._operator_kept = []
-        self._events_held, self._entries_held, self._keepsake_held = [], {}, None
-        if rows:
-            self.outbox.kept(rows)
-            self.sample_kept.set()
-        if events:
-            self.events.kept(events)
-            self.event_kept.set()
+        told, self._operator_kept = self._operator_kept, []
+        if self._operator is not None or self._operator_withdrawn:
+            told, self._operator_kept = [], told  # it came during this cycle; the next one takes it in
+        await self.scribe.keep(sample, settled, period_s=period_s, waiting=told)
 
     def _hold_events(self, events: Sequence[Event]) -> None:
-        self._events_held = [*self._events_held, *events][-EVENTS_HELD_MAX:]
+        self.scribe.hold_events(events)
 
-    def _store_trouble(self, error: StoreFailed, sample: Telemetry | None) -> None:
-        if sample is not None:
-            self.outbox.lost(sample.timestamp)
-        if not self._store_failing:
-            self._store_failing = True
-            log.critical("store_failed", site_id=self.site_id, error=str(error))
-            now = self._clock.now()
-            self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, str(error), Severity.CRITICAL),))
+    def _give_answers(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            future = self._answers.get(entry.command_id)
+            if future is not None and not entry.is_open and not future.done():
+                future.set_result(None)
+
+    def _store_failed(self, error: StoreFailed) -> None:
+        log.critical("store_failed", site_id=self.site_id, error=str(error))
+        now = self._clock.now()
+        self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, str(error), Severity.CRITICAL),))
 
     def _store_works(self) -> None:
-        if self._store_failing:
-            self._store_failing = False
-            log.info("store_works", site_id=self.site_id)
-            now = self._clock.now()
-            self._hold_events((self.agent.event(now, EventKind.ALERT_CLEARED, "the store works again"),))
+        log.info("store_works", site_id=self.site_id)
+        now = self._clock.now()
+        self._hold_events((self.agent.event(now, EventKind.ALERT_CLEARED, "the store works again"),))
 
     # ---- what others want to know ------------------------------------------------------------------------------------
 
     @property
     def store_failing(self) -> bool:
-        return self._store_failing
+        return self.scribe.failing
 
     @property
     def online(self) -> bool:

@@ -99,13 +99,17 @@ class Outbox:
 
     # ---- keeping -----------------------------------------------------------------------------------------------------
 
-    def rows_for(self, sample: Telemetry, *, period_s: float) -> tuple[Row, ...]:
-        """The rows to commit for this sample: its own, and before it a declared gap where seconds were lost."""
+    def rows_for(self, sample: Telemetry, *, period_s: float, after: Sequence[Row] = ()) -> tuple[Row, ...]:
+        """The rows to commit for this sample: its own, and before it a declared gap where seconds were lost.
+
+        `after` are the rows that go into the same commit before it.
+        """
         rows: list[Row] = []
-        since = self._gap_since(sample.timestamp, period_s)
-        number = self._next
+        lost_since, last_at = (None, after[-1].at) if after else (self._lost_since, self._last_at)
+        since = lost_since or _silent_since(last_at, sample.timestamp, period_s)
+        number = after[-1].seq + 1 if after else self._next
         if since is not None:
-            reason = "not stored" if self._lost_since else "no sampler ran"
+            reason = "not stored" if lost_since else "no sampler ran"
             gap = Gap(from_sequence=number, to_sequence=number, reason=reason, from_at=since, until_at=sample.timestamp)
             rows.append(Row(seq=number, at=sample.timestamp, body=encode(gap), is_gap=True))
             number += 1
@@ -125,13 +129,6 @@ class Outbox:
         """The store refused a sample: its second will be declared as a gap once the store works again."""
         if self._lost_since is None:
             self._lost_since = at
-
-    def _gap_since(self, at: datetime, period_s: float) -> datetime | None:
-        if self._lost_since is not None:
-            return self._lost_since
-        if self._last_at is None or (at - self._last_at).total_seconds() <= 2.5 * period_s:
-            return None
-        return self._last_at
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 
@@ -306,6 +303,12 @@ class Courier:
         wait_s = self._backoff.wait_s(jitter=jitter, retry_after_s=retry_after_s)
         self._not_before_s = now.s + wait_s
         return wait_s
+
+
+def _silent_since(last_at: datetime | None, at: datetime, period_s: float) -> datetime | None:
+    if last_at is None or (at - last_at).total_seconds() <= 2.5 * period_s:
+        return None
+    return last_at
 
 
 def missing(first: int, last: int, present: Iterable[int], reason: str = "thinned") -> tuple[Gap, ...]:

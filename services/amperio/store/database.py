@@ -23,7 +23,7 @@ T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
 
 GROUP_MAX = 256
-GATHER_S = 0.0005
+GATHER_S = 0.00025
 """How long a commit waits for company: an answer and its audit line, or the neighbours of a site, cost one fsync."""
 BUSY_TIMEOUT_MS = 1000
 CHECKPOINT_PAGES = 256

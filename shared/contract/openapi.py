@@ -15,6 +15,7 @@ from shared.contract.wire import Problem, strict_type
 
 SCHEMAS = "#/components/schemas/"
 PATH_ID = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"}
+ENTITY_TAG = {"type": "string", "pattern": '^"[!#-~]{1,60}"$'}
 PROBLEM = {"application/problem+json": {"schema": {"$ref": SCHEMAS + "Problem"}}}
 RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
 CHALLENGE = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -115,7 +116,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     if operation.etag:
         found.append(_header("If-None-Match", "an ETag that is known already"))
     if operation.if_match:
-        found.append(_header("If-Match", "the ETag of the version that this one replaces", required=True))
+        found.append(_header("If-Match", "the ETag of the version that this one replaces", ENTITY_TAG, required=True))
     if operation.status in (201, 202):
         found.append(_header("Idempotency-Key", "the same key again gets the same answer and does nothing"))
     found.append(_header("X-Request-ID", "comes back, and stands in the audit log"))
@@ -141,9 +142,9 @@ def _without_null(field: dict[str, Any], definitions: dict[str, Any]) -> dict[st
     return {key: value for key, value in {**definitions.get(name, {}), **found}.items() if key != "title"}
 
 
-def _header(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
-    schema = {"type": "string", "pattern": '^[A-Za-z0-9_."*/, -]{1,64}$'}
-    return {"name": name, "in": "header", "required": required, "description": description, "schema": schema}
+def _header(name: str, description: str, schema: dict[str, Any] | None = None, *, required: bool = False) -> Any:
+    asked = schema or {"type": "string"}
+    return {"name": name, "in": "header", "required": required, "description": description, "schema": asked}
 
 
 def _responses(operation: Operation, answer: Any) -> dict[str, Any]:
@@ -151,7 +152,8 @@ def _responses(operation: Operation, answer: Any) -> dict[str, Any]:
     if answer is not None:
         success["content"] = {"application/json": {"schema": answer}}
     elif operation.media != "application/json":
-        success["content"] = {operation.media: {"schema": {"type": "string"}}}
+        kind = "object" if operation.media.endswith("+json") else "string"
+        success["content"] = {operation.media: {"schema": {"type": kind}}}
     if operation.etag or operation.if_match:
         success["headers"] = ETAG
     found = {str(operation.status): success}

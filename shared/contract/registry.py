@@ -76,7 +76,7 @@ class Firmware(Message, frozen=True, kw_only=True):
 
 
 class FirmwareStatus(Message, frozen=True, kw_only=True):
-    current_version: Text
+    current_version: Annotated[str, Meta(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
     status: Text
 
 

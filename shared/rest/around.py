@@ -41,7 +41,7 @@ class _Answering:
         self._send = send
         self._seen = seen
         self._peer = peer_of(scope)
-        self._action = f"{scope.get('method', '')} {scope['path']}"[:ACTION_MAX_CHARS]
+        self._action = _action(scope)
         self._started_s = real_now_s()
         self._refused = False
 
@@ -71,6 +71,13 @@ class _Answering:
             (real_now_s() - self._started_s) * 1000.0,
         )
         return None if told is answered else told
+
+
+def _action(scope: Scope) -> str:
+    """Method and path as they were spelled, so that no escaped control character gets into a log."""
+    spelled = (scope.get("raw_path") or b"").decode("ascii", "replace")
+    clean = "".join(char if char.isprintable() else "?" for char in spelled)
+    return f"{scope.get('method', '')} {clean}"[:ACTION_MAX_CHARS]
 
 
 def _check_spelling(scope: Scope) -> None:

@@ -17,7 +17,7 @@ from litestar.response import Response
 from litestar.template import TemplateConfig
 from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
-from shared.contract.operations import Budget
+from shared.contract.operations import Budget, Operation
 from shared.contract.wire import Problem, encode
 from shared.errors import SiteError
 from shared.rest.around import around
@@ -72,6 +72,7 @@ def application(
         exception_handlers={HTTPException: _http_problem, Exception: _bug_problem},
         logging_config=None,
     )
+    served = _with_options(litestar, [each.operation for each in routes])
     hot = {
         (each.operation.method, each.operation.path): each
         for each in routes
@@ -82,9 +83,7 @@ def application(
         each = hot.get((str(scope.get("method", "")), str(scope.get("path", ""))))
         if each is None:
             # Only requests have a method; the server's start and stop have none.
-            await (
-                around(litestar, gate, scope, receive, send) if "method" in scope else litestar(scope, receive, send)
-            )
+            await (around(served, gate, scope, receive, send) if "method" in scope else litestar(scope, receive, send))
             return
         try:
             raw = await gate.pass_through(each, scope, receive, {})
@@ -97,7 +96,6 @@ def application(
 
 def _endpoint(each: Route, gate: Gate) -> HTTPRouteHandler:
     operation = each.operation
-
     methods = ["GET", "HEAD"] if operation.method == "GET" else [operation.method]
 
     async def endpoint(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -109,11 +107,35 @@ def _endpoint(each: Route, gate: Gate) -> HTTPRouteHandler:
         return _response(raw)
 
     return route(
-        path=re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path),
+        path=_litestar_path(operation.path),
         http_method=methods,  # type: ignore[arg-type]  # the table's methods are Litestar's
         name=operation.name,
         status_code=200,  # the real status comes with the gate's answer, also where it has no body
     )(endpoint)
+
+
+def _with_options(litestar: ASGIApp, operations: Sequence[Operation]) -> ASGIApp:
+    """OPTIONS of a path names the methods of all its operations; Litestar's own answer names those of one."""
+    methods: dict[str, set[str]] = {}
+    for each in operations:
+        own = {"GET", "HEAD"} if each.method == "GET" else {each.method}
+        methods.setdefault(each.path, {"OPTIONS"}).update(own)
+    paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), sorted(allowed)) for path, allowed in methods.items()]
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "OPTIONS":
+            for path, allowed in paths:
+                if path.fullmatch(scope["path"]):
+                    headers = ((b"allow", ", ".join(allowed).encode()),)
+                    await send_raw(Raw(status=204, body=b"", headers=headers), send)
+                    return
+        await litestar(scope, receive, send)
+
+    return answer
+
+
+def _litestar_path(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"{\1:str}", path)
 
 
 def _response(raw: Raw) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """Rules for a site's configuration: what a document must satisfy, how versions follow, what changed (pure)."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from shared.contract.config import ConfigChange, ConfigDiff, ConfigDocument, Con
 from shared.errors import InvalidMessage, LostUpdate, OutOfBounds
 
 EXPORTS_NOTHING_KW = 0.05
+ENTITY_TAG = re.compile(r'^(W/)?"[!#-~]{1,60}"$')
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -87,7 +89,9 @@ def next_version(
     """The version that replaces `current`; LostUpdate where `if_match` names another one."""
     if if_match is None:
         raise InvalidMessage("If-Match must name the version that this one replaces", field="If-Match")
-    if parse_etag(if_match) != current.version:
+    if not ENTITY_TAG.fullmatch(if_match.strip()):
+        raise InvalidMessage("If-Match is an ETag in quotes", field="If-Match")
+    if if_match.startswith("W/") or parse_etag(if_match) != current.version:
         raise LostUpdate("the configuration has changed meanwhile", current_version=current.version)
     check(document)
     return _versioned(current.site_id, document, version=current.version + 1, at=at, author=author)

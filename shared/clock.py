@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Protocol
@@ -28,11 +29,17 @@ class SystemClock:
 
     `origin_real` and `origin_sim` (both UTC) are one pair for a whole stack: every program that gets the same
     pair agrees on the date, also one that is restarted later. At speed 1 without origins it is simply the wall clock.
+    `leaps` move the date ahead, by so many seconds once so many have passed since the origin: a story's chapters.
     At speed 1 the date follows the machine's: corrected by NTP or after a suspension it jumps, and durations do not.
     """
 
     def __init__(
-        self, *, speed: float = 1.0, origin_real: datetime | None = None, origin_sim: datetime | None = None
+        self,
+        *,
+        speed: float = 1.0,
+        origin_real: datetime | None = None,
+        origin_sim: datetime | None = None,
+        leaps: Sequence[tuple[float, float]] = (),
     ) -> None:
         assert speed > 0
         self.speed = speed
@@ -42,8 +49,23 @@ class SystemClock:
         self._shift = sim - real
         self._at_start = sim + timedelta(seconds=(wall - real).total_seconds() * speed)
         self._monotonic_start = time.monotonic()
+        self._since_origin_s = (wall - real).total_seconds() * speed
+        self._leaps = tuple(leaps)
+
+    @property
+    def since_origin_s(self) -> float:
+        """Clock seconds since the stack's origin, leaps not counted."""
+        return self._since_origin_s + (time.monotonic() - self._monotonic_start) * self.speed
 
     def now(self) -> Moment:
+        moment = self._without_leaps()
+        if not self._leaps:
+            return moment
+        passed_s = self._since_origin_s + moment.s
+        leapt_s = sum(by_s for at_s, by_s in self._leaps if at_s <= passed_s)
+        return Moment(moment.s, moment.at + timedelta(seconds=leapt_s))
+
+    def _without_leaps(self) -> Moment:
         s = (time.monotonic() - self._monotonic_start) * self.speed
         if self.speed == 1.0:
             return Moment(s, datetime.now(UTC) + self._shift)

@@ -27,12 +27,16 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
     speed: Annotated[float, Meta(gt=0.0, le=10_000.0)] = 1.0
     origin_real: Instant | None = None
     origin_sim: Instant | None = None
+    leaps: Annotated[str, Meta(pattern=r"^(\d+(\.\d+)?:\d+(\.\d+)?( \d+(\.\d+)?:\d+(\.\d+)?)*)?$")] = ""
+    """When the date leaps ahead and by how much, in clock seconds since the origin: `900:35100 2100:18900`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = "auto"
     host: str = "127.0.0.1"
 
     def clock(self) -> SystemClock:
-        return SystemClock(speed=self.speed, origin_real=self.origin_real, origin_sim=self.origin_sim)
+        words = (word.partition(":") for word in self.leaps.split())
+        leaps = [(float(at_s), float(by_s)) for at_s, _, by_s in words]
+        return SystemClock(speed=self.speed, origin_real=self.origin_real, origin_sim=self.origin_sim, leaps=leaps)
 
 
 S = TypeVar("S", bound=Struct)

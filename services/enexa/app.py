@@ -32,17 +32,19 @@ from services.enexa.settings import Settings
 from services.enexa.side_door import SideDoor
 from services.enexa.store.database import normalised_url, sqlite_url
 from services.enexa.store.store import Store
+from services.enexa.story import Story
 from services.enexa.tokens import PlatformTokens
 from services.enexa.web.deps import Deps, Desk, Onboard
 from services.enexa.web.pages import handlers
 from services.enexa.web.session import Doorkeeper, load_key
-from shared.clock import Clock
+from shared.clock import Clock, SystemClock
 from shared.contract.config import ConfigDocument, SiteConfig
 from shared.contract.operations import AMPERIO_TOKEN, ENEXA_OPENAPI, ENEXA_TOKEN
 from shared.errors import BadInput
 from shared.rest.auth import Credential, TokenBook, load_credentials
 from shared.rest.gate import Route, openapi_route, token_route
 from shared.rest.serve import application
+from shared.scenario.load import load_scenario
 from shared.settings import read_secret
 
 
@@ -80,6 +82,10 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     )
     side_door = SideDoor(settings.emulator_url) if settings.emulator_url else None
     drills = Drills(platform, cable, side_door)
+    scenario = load_scenario(settings.scenario)
+    story = (
+        Story(scenario, clock, cable) if scenario.chapters and side_door and isinstance(clock, SystemClock) else None
+    )
     onboard = Onboard(
         inbox=inbox,
         controllers=platform.controllers,
@@ -93,7 +99,12 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         await platform.load()
         onboarding.load()
 
-    loops = [*runtime.loops(), drills.judging, *([platform.alerts.deliver] if settings.alert_webhook else [])]
+    loops = [
+        *runtime.loops(),
+        drills.judging,
+        *([story.playing] if story else []),
+        *([platform.alerts.deliver] if settings.alert_webhook else []),
+    ]
     return application(
         [*routes(platform, book), *controllers.routes(onboarding, shelf, settings.reached_at())],
         gate,
@@ -101,7 +112,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         handlers=[
             stream.handler(platform, gate),
             controllers.file_handler(shelf, gate),
-            *handlers(_pages(settings, platform, credentials, drills, onboard)),
+            *handlers(_pages(settings, platform, credentials, drills, onboard, story)),
         ],
         on_start=[start],
         on_close=[runtime.close, store.close],
@@ -139,7 +150,12 @@ def database_url(settings: Settings) -> str:
 
 
 def _pages(
-    settings: Settings, platform: Platform, credentials: tuple[Credential, ...], drills: Drills, onboard: Onboard
+    settings: Settings,
+    platform: Platform,
+    credentials: tuple[Credential, ...],
+    drills: Drills,
+    onboard: Onboard,
+    story: Story | None,
 ) -> Deps:
     async def replan(site_id: str, _author: str) -> None:
         platform.ask_replan(site_id)
@@ -158,4 +174,5 @@ def _pages(
         data_dir=settings.data_dir,
         drills=drills,
         onboard=onboard,
+        story=story,
     )

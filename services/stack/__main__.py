@@ -18,11 +18,12 @@ from services.stack.supervisor import supervise
 from shared.clock import SystemClock
 from shared.errors import BadInput, SiteError
 from shared.logs import set_up_logs
+from shared.scenario.load import load_scenario
 
 T = TypeVar("T")
 
 OK, FAILED, MISUSED = 0, 1, 2
-DEMO_SPEED = "60"
+DEMO_SPEED = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,9 +70,11 @@ def up(there: Places, said: list[str]) -> int:
 
 
 def demo(there: Places, said: list[str]) -> int:
-    """A stack with a fast clock."""
-    fast = [] if any(word.startswith("SPEED=") for word in said) else [f"SPEED={DEMO_SPEED}"]
-    return up(there, said + fast)
+    """A stack with a fast clock: the scenario's own speed, else the usual one."""
+    if any(word.startswith("SPEED=") for word in said):
+        return up(there, said)
+    scenario = load_scenario(read_options(said).scenario)
+    return up(there, [*said, f"SPEED={scenario.speed or DEMO_SPEED:g}"])
 
 
 def down(there: Places, said: list[str]) -> int:

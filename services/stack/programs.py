@@ -2,12 +2,16 @@
 
 import os
 import sys
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from services.stack.options import Ports
 from services.stack.places import Places
 from services.stack.record import Record
+from shared.errors import BadInput
+from shared.scenario.days import leaps
+from shared.scenario.load import load_scenario
 
 
 class Program(Struct, frozen=True, kw_only=True):
@@ -51,12 +55,23 @@ def prefixed(name: str, settings: dict[str, str]) -> dict[str, str]:
 
 
 def clock_settings(record: Record) -> dict[str, str]:
-    """One clock for the whole stack."""
-    return {
+    """One clock for the whole stack, with the leaps of its story."""
+    settings = {
         "SPEED": f"{record.options.speed:g}",
         "ORIGIN_REAL": record.origin_real.isoformat(),
         "ORIGIN_SIM": record.origin_sim.isoformat(),
     }
+    found = leaps_of(record)
+    return {**settings, "LEAPS": " ".join(f"{at_s:.3f}:{by_s:.3f}" for at_s, by_s in found)} if found else settings
+
+
+def leaps_of(record: Record) -> tuple[tuple[float, float], ...]:
+    """The leaps of the story's chapters; a scenario that cannot be read is refused by the programs, in their words."""
+    try:
+        scenario = load_scenario(record.options.scenario)
+    except BadInput:
+        return ()
+    return leaps(scenario.chapters, record.origin_sim, ZoneInfo(scenario.timezone))
 
 
 def input_settings(record: Record, *, prices: str | None, sessions: str | None) -> dict[str, dict[str, str]]:

@@ -12,7 +12,7 @@ from services.stack.health import ask
 from services.stack.login import get_token
 from services.stack.places import Places
 from services.stack.processes import Process
-from services.stack.programs import health_ports
+from services.stack.programs import health_ports, leaps_of
 from services.stack.record import ProgramState, Record
 from shared.clock import SystemClock
 from shared.contract.operations import GET_LATEST
@@ -31,7 +31,12 @@ async def describe(record: Record, places: Places) -> tuple[list[str], bool]:
         state = record.programs.get(name, ProgramState(state="starting"))
         note = one.reason or (f"last exit {state.exit_code}" if state.exit_code is not None else "")
         lines.append(f"{name:<10} {one.condition:<10} {_pid(state.process):>8} {state.restarts:>8}  {note}")
-    clock = SystemClock(speed=record.options.speed, origin_real=record.origin_real, origin_sim=record.origin_sim)
+    clock = SystemClock(
+        speed=record.options.speed,
+        origin_real=record.origin_real,
+        origin_sim=record.origin_sim,
+        leaps=leaps_of(record),
+    )
     lines.append(f"clock      {clock.now().at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC at speed {record.options.speed:g}")
     lines.extend([f"{site:<10} {await _freshness(record, places, site)}" for site in SITES])
     return lines, all(one.ready for one in health.values())

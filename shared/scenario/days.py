@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import asdict, replace
 
-from shared.scenario.schema import DailySession, Session
+from shared.scenario.schema import Chapter, DailySession, Session
 
 DAY = timedelta(days=1)
 
@@ -33,6 +33,21 @@ def sessions_on(day: date, daily: Iterable[DailySession], zone: ZoneInfo) -> Ite
         wish = asdict(session)
         wall = time.fromisoformat(wish.pop("local_time"))
         yield Session(start_at=local_instant(day, wall, zone), **wish)
+
+
+def leaps(chapters: Iterable[Chapter], start: datetime, zone: ZoneInfo) -> tuple[tuple[float, float], ...]:
+    """When the clocks of a story leap, in seconds since `start`, and by how many seconds each time."""
+    found: list[tuple[float, float]] = []
+    for chapter in chapters:
+        if chapter.local_time is None:
+            continue
+        at = start + timedelta(seconds=chapter.at_s + sum(by_s for _, by_s in found))
+        wall = time.fromisoformat(chapter.local_time)
+        to = local_instant(day_of(at, zone), wall, zone)
+        if to < at:
+            to = local_instant(day_of(at, zone) + DAY, wall, zone)
+        found.append((chapter.at_s, (to - at).total_seconds()))
+    return tuple(found)
 
 
 def moved_to_clock(sessions: Sequence[Session], now: datetime, zone: ZoneInfo) -> tuple[Session, ...]:

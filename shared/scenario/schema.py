@@ -174,6 +174,15 @@ class ProfileFiles(Plain, frozen=True, kw_only=True):
     pv: Name | None = None
 
 
+class Chapter(Plain, frozen=True, kw_only=True):
+    """A part of a story that is told while it plays; with `local_time` every clock leaps ahead to it as it begins."""
+
+    at_s: Seconds
+    title: Name
+    caption: str
+    local_time: LocalTime | None = None
+
+
 class Scenario(Plain, frozen=True, kw_only=True):
     """One story. `price_eur_per_mwh` and `pv_ratio` (of the peak power) may stand inline or in profile files."""
 
@@ -193,5 +202,8 @@ class Scenario(Plain, frozen=True, kw_only=True):
     sessions: tuple[DailySession, ...] = ()
     dated_sessions: tuple[Session, ...] = ()
     timeline: tuple[Event, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    speed: Annotated[float, Meta(gt=0.0, le=3_600.0)] | None = None
+    """Clock seconds per real second that suit an audience; a demo may say another."""
     drawn_faults: DrawnFaults | None = None
     expect: tuple[Expectation, ...] = ()

@@ -8,7 +8,7 @@ from tests.simulation.world import play
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(240)]
 
-STORIES = ("enexa_outage_90min", "watchdog_trip", "amperio_killed", "enexa_killed", "station_reboots")
+STORIES = ("enexa_outage_90min", "watchdog_trip", "amperio_killed", "enexa_killed", "station_reboots", "story_outage")
 
 
 def _held(report: Report) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from services.enexa.pricing import PriceSource
 from shared.clock import ManualClock
 from shared.contract.config import SiteConfig
 from shared.moment import Moment
+from shared.scenario.days import leaps
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import Scenario
 from tests.simulation.amperio_side import DISK_RETRY_S, AmperioSide
@@ -64,6 +66,7 @@ class World:
         scenario, seed = options.scenario, options.seed
         self.clock = ManualClock(scenario.starts_at or DEFAULT_START)
         now = self.clock.now()
+        self._leaps = list(leaps(scenario.chapters, now.at, ZoneInfo(scenario.timezone)))
         self.post = Post()
         self.recorder = Recorder(wire_file)
         self.journal = Journal(log_file)
@@ -132,6 +135,8 @@ class World:
     def tick(self) -> None:
         """One second."""
         now = self.clock.advance(1.0)
+        while self._leaps and self._leaps[0][0] <= now.s:
+            now = self.clock.step_date(self._leaps.pop(0)[1])
         self.post.deliver(now)
         if self.played_count < len(self.troubles):
             self._play_troubles(now)

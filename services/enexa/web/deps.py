@@ -13,6 +13,7 @@ from services.enexa.registry.assets import ControllerRecord
 from services.enexa.side_door import SideDoor
 from services.enexa.state import Board
 from services.enexa.store.store import Store
+from services.enexa.story import Story
 from services.enexa.web.session import Doorkeeper
 from shared.clock import Clock
 from shared.contract.config import ConfigDocument, SiteConfig
@@ -53,3 +54,4 @@ class Deps(Struct, frozen=True, kw_only=True):
     data_dir: Path
     drills: Drills | None = None
     onboard: Onboard | None = None
+    story: Story | None = None

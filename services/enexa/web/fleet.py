@@ -1,4 +1,4 @@
-"""Fleet overview: every site that a person may see, one line each, renewed while one looks."""
+"""Fleet overview: every site that a person may see, one line each; and the chapter of a story, on every page."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from services.enexa.web.shell import Shell
 
 
 def fleet(shell: Shell) -> list[ControllerRouterHandler]:
-    """Handlers of `/fleet`."""
+    """Handlers of `/fleet` and `/story`."""
     deps = shell.deps
 
     def told(session: Session) -> dict[str, Any]:
@@ -35,7 +35,12 @@ def fleet(shell: Shell) -> list[ControllerRouterHandler]:
     def rows(request: Asked) -> Response[str]:
         return shell.part(request, "fleet_rows.html", **told(require(request, deps)))
 
-    return [page, rows]
+    @get("/story", sync_to_thread=False)
+    def story(request: Asked) -> Response[str]:
+        require(request, deps)
+        return shell.part(request, "telling.html", telling=shell.telling())
+
+    return [page, rows, story]
 
 
 def _seen(site_id: str | None, session: Session) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar.response import Response
 
+from services.enexa.story import Telling
 from services.enexa.web import navigation
 from services.enexa.web.assets import Assets
 from services.enexa.web.deps import Deps
@@ -46,9 +47,14 @@ class Shell:
             sites=self.sites(session),
             now=self.deps.clock.now().at,
             speed=self.deps.clock.speed,
+            telling=self.telling() if session else None,
             **context,
         )
         return Response(html, status_code=status, media_type="text/html", headers=HEADERS)
+
+    def telling(self) -> Telling | None:
+        """The chapter of a story that is being told."""
+        return self.deps.story.telling() if self.deps.story is not None else None
 
     def part(self, request: Asked, template: str, **context: Any) -> Response[str]:
         """A piece of a page, for a script that renews it in place."""

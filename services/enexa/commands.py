@@ -95,7 +95,7 @@ def _verify(_: argparse.Namespace) -> int:
         print(f"{verdict.entries} entries, unbroken; head {verdict.head}")
         return 0
 
-    return _with_store(verify)
+    return _reading(verify)
 
 
 def _add_site(given: argparse.Namespace) -> int:
@@ -118,9 +118,11 @@ def _add_firmware(given: argparse.Namespace) -> int:
     return 0
 
 
-def _with_store(work: Callable[[Store], Awaitable[int]]) -> int:
+def _reading(work: Callable[[Store], Awaitable[int]]) -> int:
+    """Beside the running platform, so nothing may be written, and nothing migrated."""
+
     async def run_it() -> int:
-        store = Store(database_url(settings_from(os.environ)))
+        store = Store(database_url(settings_from(os.environ)), read_only=True)
         await store.open()
         try:
             return await work(store)

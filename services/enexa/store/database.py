@@ -107,17 +107,19 @@ def _numbered(statement: str) -> str:
 class Database:
     """An engine that is ready after `open`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
+        self._read_only = read_only
         self._engine: AsyncEngine | None = None
 
     async def open(self) -> None:
         """Connect and migrate to the newest schema; BadInput where the database cannot be used at all."""
-        self._engine = _engine(self.url, is_sqlite=self.is_sqlite)
+        self._engine = _engine(self.url, is_sqlite=self.is_sqlite, read_only=self._read_only)
         try:
             async with self._engine.begin() as connection:
-                await connection.run_sync(migrate)
+                if not self._read_only:
+                    await connection.run_sync(migrate)
         except (SQLAlchemyError, OSError) as error:
             await self.close()
             raise BadInput(f"cannot open the database {_named(self.url)}: {_told(error)}") from error
@@ -163,9 +165,14 @@ def normalised_url(url: str) -> str:
     return url
 
 
-def _engine(url: str, *, is_sqlite: bool) -> AsyncEngine:
+def _engine(url: str, *, is_sqlite: bool, read_only: bool) -> AsyncEngine:
     if not is_sqlite:
-        return create_async_engine(url, pool_size=5, max_overflow=0, pool_pre_ping=True, pool_timeout=5.0)
+        own = {"server_settings": {"default_transaction_read_only": "on"}} if read_only else {}
+        return create_async_engine(
+            url, pool_size=5, max_overflow=0, pool_pre_ping=True, pool_timeout=5.0, connect_args=own
+        )
+    if read_only:
+        return create_async_engine(f"{url.replace(':///', ':///file:', 1)}?mode=ro&uri=true", pool_size=1)
     # Every transaction is ended where it began; a rollback at each return to the pool would be another exchange.
     engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=30.0, pool_reset_on_return=None)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)

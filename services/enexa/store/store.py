@@ -14,8 +14,9 @@ from services.enexa.store.telemetry import TelemetryStore
 class Store:
     """`telemetry`, `packing`, `master`, `journal` and `audit` share one database and one writer."""
 
-    def __init__(self, url: str) -> None:
-        self.database = Database(url)
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.database = Database(url, read_only=read_only)
+        self._read_only = read_only
         self.committer = Committer(self.database)
         self.telemetry = TelemetryStore(self.database, self.committer)
         self.packing = Packing(self.database, self.committer, self.telemetry)
@@ -24,8 +25,10 @@ class Store:
         self.audit = AuditLog(self.database, self.committer)
 
     async def open(self) -> None:
-        """Ready for reads and writes on return; BadInput where the database cannot be used."""
+        """Ready for reads and writes on return, or for reads beside a running platform where it is read-only."""
         await self.database.open()
+        if self._read_only:
+            return
         await self.telemetry.load()
         await self.audit.load()
         self.committer.start()

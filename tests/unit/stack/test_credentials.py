@@ -20,18 +20,18 @@ def places(tmp_path: Path) -> Places:
 
 
 @pytest.mark.parametrize(
-    ("file", "client", "secret", "scope"),
+    ("file", "client", "secret", "scope", "sites"),
     [
-        ("enexa_clients.json", "CTRL001", "amperio_at_enexa", "middleware"),
-        ("enexa_clients.json", "operator", "operator", "operator"),
-        ("enexa_clients.json", "viewer", "viewer", "viewer"),
-        ("amperio_clients.json", "enexa", "enexa_at_amperio", "platform"),
-        ("amperio_clients.json", "operator", "operator", "operator"),
-        ("amperio_clients.json", "viewer", "viewer", "viewer"),
+        ("enexa_clients.json", "CTRL001", "amperio_at_enexa", "middleware", ["SITE001"]),
+        ("enexa_clients.json", "operator", "operator", "operator", []),
+        ("enexa_clients.json", "viewer", "viewer", "viewer", []),
+        ("amperio_clients.json", "enexa", "enexa_at_amperio", "platform", []),
+        ("amperio_clients.json", "operator", "operator", "operator", []),
+        ("amperio_clients.json", "viewer", "viewer", "viewer", []),
     ],
 )
 def test_each_client_is_known_by_the_digest_of_its_secret(
-    places: Places, file: str, client: str, secret: str, scope: str
+    places: Places, file: str, client: str, secret: str, scope: str, sites: list[str]
 ) -> None:
     listed = msgspec.json.decode((places.secrets / file).read_bytes(), type=list[Client])
     entry = next(each for each in listed if each.client_id == client)

@@ -141,8 +141,41 @@ class ProgramRestarts(Plain, frozen=True, kw_only=True, tag_field="event", tag="
     for_s: Seconds = 0.0
 
 
+class TroubleBegins(Plain, frozen=True, kw_only=True, tag_field="event", tag="trouble"):
+    """Whatever else befalls a link or a program: a kind of the fault plan, at a place, with its strength.
+
+    `chance` is per message; `amount` is seconds of delay, seconds of a clock step, or a drift. Played where both twins
+    run on one clock (`make sim`).
+    """
+
+    at_s: Seconds
+    kind: Name
+    place: Name
+    for_s: Seconds = 0.0
+    chance: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    amount: Annotated[float, Meta(ge=-366 * 86_400.0, le=366 * 86_400.0)] = 0.0
+
+
+class GridOperatorDims(Plain, frozen=True, kw_only=True, tag_field="event", tag="grid_limit"):
+    """The grid operator caps the import (section 14a) for a while; it is told to the middleware."""
+
+    at_s: Seconds
+    limit_kw: Kw
+    for_s: Seconds
+
+
 Event: TypeAlias = (
-    EvArrives | EvLeaves | FaultBegins | FaultEnds | AmbientChanges | LinkFails | LinkHangs | LinkSlow | ProgramRestarts
+    EvArrives
+    | EvLeaves
+    | FaultBegins
+    | FaultEnds
+    | AmbientChanges
+    | LinkFails
+    | LinkHangs
+    | LinkSlow
+    | ProgramRestarts
+    | TroubleBegins
+    | GridOperatorDims
 )
 
 

@@ -34,6 +34,7 @@ from shared.moment import Moment
 from shared.rest.call import Caller, Reply
 from tests.simulation.clocks import OwnClock
 from tests.simulation.disk import Disk, InlineDatabase
+from tests.simulation.edges import Edges
 from tests.simulation.journal import Journal
 from tests.simulation.links import Answer, DeviceLink, Line, Path
 from tests.simulation.station_link import StationLink
@@ -65,10 +66,11 @@ class AmperioSide:
         self.settles: list[Callable[[Moment, Orders, Outcomes, Settled], None]] = []
         self.tells: list[Callable[[Moment, str], None]] = []
         """Who wants to know what the program noticed: names of facts and events."""
+        self.edges = Edges()
         self._wire = wire
         self._journal = journal
         self._world = world
-        self._locks = KeptLocks()
+        self.locks = KeptLocks()
         self.stream_epoch = f"{random.Random(f'{seed}:amperio').getrandbits(64):016x}"
         self._serve: dict[str, Callable[[Path, Any], Coroutine[Any, Any, Struct | None]]] = {
             "dispatch": self._dispatch,
@@ -136,7 +138,7 @@ class AmperioSide:
                 self.clock,
                 link,
                 database,
-                self._locks,
+                self.locks,
                 stream_epoch=await database.run(tables.stream_epoch),
                 keepsake=await database.run(lambda store: tables.load_keepsake(store, site)),
                 entries=await database.run(lambda store: tables.load_entries(store, site)),
@@ -241,12 +243,15 @@ class AmperioSide:
     def noticed(self, what: str, **told: str | float | bool | None) -> None:
         """The program has told a fact or an event."""
         now = self._world.now()
+        if what == "mode_changed":
+            self.edges.moved(str(told["before"]), str(told["mode"]))
         self._journal.note(now, "amperio", what, **told)
         self._tell(now, what)
 
     def settled(self, orders: Orders, outcomes: Outcomes, settled: Settled, *, sampled: bool) -> None:
         """A cycle has ended and is kept."""
         self.sample_count += sampled
+        self.edges.settled(settled)
         for told in self.settles:
             told(self._world.now(), orders, outcomes, settled)
 
@@ -255,6 +260,8 @@ class WatchedLane(SiteLane):
     """The real lane, and somebody who looks over its shoulder."""
 
     _watcher: AmperioSide
+    deaf = False
+    """It does not notice that its store fails: for tests of the referee."""
 
     def watched_by(self, watcher: AmperioSide) -> "WatchedLane":
         self._watcher = watcher
@@ -269,6 +276,10 @@ class WatchedLane(SiteLane):
         super()._hold_events(events)
         for each in events:
             self._watcher.noticed(f"event_{each.kind.value}", text=each.text)
+
+    @property
+    def store_failing(self) -> bool:
+        return super().store_failing and not self.deaf
 
     async def _keep(self, sample: Telemetry | None, settled: Settled) -> None:
         await super()._keep(sample, settled)

@@ -117,6 +117,8 @@ PROGRAM_RULES: tuple[Rule, ...] = (
     _rule(Kind.DISK_FULL, "Amperio", "it tells that it cannot store", ("amperio.store_failing",), 3.0, after_s=3.0),
     _rule(Kind.DISK_ERROR, "Amperio", "it tells that it cannot store", ("amperio.store_failing",), 3.0, after_s=3.0),
     _rule(Kind.DISK_HANG, "Amperio", "the station takes control back", ("station.own_control",), 16.0, after_s=16.0),
+    _rule(Kind.LOCK, "Amperio", "the station takes control back", ("station.own_control",), TRIPPED_S, after_s=14.0),
+    _rule(Kind.GRID_LIMIT, "Amperio", "the station imports no more than that", ("station.within_limit",), 4.0),
     _rule(Kind.TOKENS_LOST, "Enexa", "Amperio asks for a new token", ("enexa.token_granted",), 5.0),
 )  # fmt: skip
 

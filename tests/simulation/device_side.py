@@ -1,5 +1,6 @@
 """The station without a socket: the emulator's own device, its director, and what its disk holds over a restart."""
 
+from collections import Counter
 from datetime import datetime
 from itertools import takewhile
 
@@ -11,6 +12,7 @@ from shared.scenario.schema import Scenario
 from tests.simulation.journal import Journal
 
 SAVED_EVERY_S = 5
+BEGINNINGS = ("begins", "happens")
 
 
 class DeviceSide:
@@ -25,6 +27,8 @@ class DeviceSide:
         self._since: datetime | None = None
         self._began_at = now.at
         self._notes_seen = 0
+        self.faults: Counter[str] = Counter()
+        """Faults of the device that began or happened, by name."""
         self.up = True
         self.station = Station(self._profile, scenario, now, seed=seed)
 
@@ -41,6 +45,8 @@ class DeviceSide:
         if notes and notes[-1].seq > self._notes_seen:
             fresh = takewhile(lambda note: note.seq > self._notes_seen, reversed(notes))
             for note in reversed(tuple(fresh)):
+                if note.kind == "fault" and note.new.startswith(BEGINNINGS):
+                    self.faults[note.name] += 1
                 if note.kind != "write":
                     self._journal.note(now, "chargepost", f"{note.kind}_{note.name}", new=note.new)
             self._notes_seen = notes[-1].seq

@@ -23,7 +23,7 @@ LINK_KINDS = tuple(kind for kind in Kind if UP in sides_of(kind))
 FIELD_KINDS = tuple(kind for kind in Kind if FIELD in sides_of(kind))
 WHOLE = frozenset({Kind.CUT, Kind.HANG, Kind.HALF_OPEN, Kind.CERTIFICATE})
 """They hold for everything while they last; the others strike a message here and there."""
-PROGRAM_KINDS = tuple(sorted(OF_A_PROGRAM - {Kind.DEVICE}))
+PROGRAM_KINDS = tuple(sorted(OF_A_PROGRAM - {Kind.DEVICE, Kind.GRID_LIMIT}))
 DISK_RATIO = 0.4
 """The share of runs whose plan may trouble the disk; they keep files and take longer."""
 DRIFT_RATIO = 0.05

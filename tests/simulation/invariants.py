@@ -26,6 +26,7 @@ BALANCE_KW = 1e-6
 OVER_RATIO = 1.02
 ALLOWED_S = 1.0
 """How long the meter may lie above its limit: one cycle of the station."""
+DIMMED_WITHIN_S = 3.0
 SILENCE_SLACK_S = 2.0
 BREACHES_KEPT = 100
 ENTRY_OPEN_MAX_S = 24 * 3600.0 + 60.0
@@ -62,6 +63,8 @@ class Referee:
         self.book = _Book()
         self.cost_eur = 0.0
         self.clipped_kwh = 0.0
+        self.over_cap_s = 0
+        """Seconds above the grid operator's cap while it was in force."""
         self.peak_kw = 0.0
         self._open: set[str] = set()
         self._over_s = 0.0
@@ -164,11 +167,18 @@ class Referee:
         post = self.world.device.station.post
         config = self.world.config
         limit = config.grid.import_limit_kw if post.levers.external else post.profile.grid.fallback_clearance_kw
+        if post.levers.external and self._dimmed(now):
+            limit = min(limit, self.world.operator_kw)
         over = post.flows.grid_kw > max(limit * OVER_RATIO, post.flows.own_kw + 0.1)
         self._over_s = self._over_s + 1.0 if over else 0.0
         if self._over_s <= ALLOWED_S or self._lawless("import_limit"):
             return None
         return f"{post.flows.grid_kw:.2f} kW imported where {limit:g} kW are allowed"
+
+    def _dimmed(self, now: Moment) -> bool:
+        """The grid operator's cap has been in force long enough to be obeyed."""
+        since_s = max(self.world.dimmed_s, self.world.amperio.since_s, self.world.link.good_since_s)
+        return now.s < self.world.operator_until_s and now.s - since_s > DIMMED_WITHIN_S
 
     def _soc_floor(self, now: Moment) -> str | None:
         """No string is pushed below the hardware's floor."""
@@ -355,6 +365,8 @@ class Referee:
         post = self.world.device.station.post
         flows = post.flows
         up = self.world.amperio.up
+        if now.s < self.world.operator_until_s and flows.grid_kw > self.world.operator_kw * OVER_RATIO:
+            self.over_cap_s += 1
         agent = self.world.amperio.agent
         self.world.judge.observe(
             now.s,
@@ -364,6 +376,7 @@ class Referee:
                 "battery_kw": flows.battery_1_kw + flows.battery_2_kw,
                 "ev_kw": flows.ev_1_kw + flows.ev_2_kw,
                 "curtailed_kw": flows.curtailed_kw,
+                "within_cap": flows.grid_kw <= max(self.world.operator_kw * OVER_RATIO, flows.own_kw + 0.1),
                 "soc_pct": min(100.0 * each.energy_kwh / each.capacity_kwh for each in post.strings),
                 "energy_balance_error_kw": abs(
                     flows.grid_kw + flows.battery_1_kw + flows.battery_2_kw + flows.pv_kw

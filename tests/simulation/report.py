@@ -54,6 +54,7 @@ class Report(Struct, frozen=True, kw_only=True):
     soc_end_pct: float
     mode_s: dict[str, int]
     troubles: dict[str, int]
+    edges: dict[str, int]
     checks: int
     breaches: tuple[Breach, ...]
     breach_count: int
@@ -134,7 +135,7 @@ def report_of(world: "World") -> Report:
     for weather in (world.to_enexa.weather, world.to_amperio.weather, world.link.weather):
         for kind, count in weather.counts.items():
             troubles[kind.value] = troubles.get(kind.value, 0) + count
-    for name, acted in world.acted.items():
+    for name, acted in (*world.acted.items(), *world.device.faults.items()):
         troubles[name] = troubles.get(name, 0) + acted
     totals = {
         "telemetry_missing": missing,
@@ -152,6 +153,8 @@ def report_of(world: "World") -> Report:
         "ev_kwh": energy.ev_kwh,
         "curtailed_kwh": referee.clipped_kwh,
         "peak_15min_kw": referee.peak_kw,
+        "soc_end_pct": sum(100.0 * each.energy_kwh / each.capacity_kwh for each in post.strings) / len(post.strings),
+        "over_cap_s": referee.over_cap_s,
         "breaches": referee.breach_count,
     }
     return Report(
@@ -178,6 +181,7 @@ def report_of(world: "World") -> Report:
         soc_end_pct=sum(100.0 * each.energy_kwh / each.capacity_kwh for each in post.strings) / len(post.strings),
         mode_s=dict(sorted(referee.mode_s.items())),
         troubles=dict(sorted(troubles.items())),
+        edges=dict(sorted(amperio.edges.with_records(archive.commands.values()).items())),
         checks=referee.check_count,
         breaches=tuple(referee.breaches),
         breach_count=referee.breach_count,

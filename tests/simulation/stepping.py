@@ -37,9 +37,6 @@ class StepLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._world.now().s
 
-    def is_running(self) -> bool:
-        return not self._dead
-
     def turn(self) -> None:
         """Run everything that is ready or due, and what follows from it."""
         ready, timers = self._ready, self._scheduled

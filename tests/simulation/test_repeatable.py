@@ -15,7 +15,7 @@ from tests.simulation.world import World
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(240)]
 
-HOURS = 0.25
+HOURS = 0.1
 
 
 def _run(seed: int, wires: Path | None = None) -> Report:

@@ -136,6 +136,8 @@ class Watchman:
         world, heard = self._world, self._heard
         if not world.device.station.post.levers.external:
             heard.add("station.own_control")
+        if world.device.station.post.flows.grid_kw <= world.operator_kw * 1.02:
+            heard.add("station.within_limit")
         if world.enexa.up and not world.enexa.paused:
             heard.add("enexa.stepped")
         amperio = world.amperio

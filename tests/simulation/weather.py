@@ -12,7 +12,15 @@ from enum import StrEnum
 from msgspec import Struct
 
 from shared.errors import BadInput
-from shared.scenario.schema import LinkFails, LinkHangs, LinkSlow, ProgramRestarts, Scenario
+from shared.scenario.schema import (
+    GridOperatorDims,
+    LinkFails,
+    LinkHangs,
+    LinkSlow,
+    ProgramRestarts,
+    Scenario,
+    TroubleBegins,
+)
 
 
 class Kind(StrEnum):
@@ -45,6 +53,8 @@ class Kind(StrEnum):
     DISK_ERROR = "disk_error"
     DISK_HANG = "disk_hang"
     TOKENS_LOST = "tokens_lost"
+    LOCK = "lock"
+    GRID_LIMIT = "grid_limit"
     DEVICE = "device"
 
 
@@ -64,7 +74,8 @@ LINKS = frozenset({Place.AMPERIO_ENEXA, Place.TO_ENEXA, Place.TO_AMPERIO, Place.
 PROGRAMS = frozenset(Place) - LINKS
 OF_A_DISK = frozenset({Kind.DISK_FULL, Kind.DISK_ERROR, Kind.DISK_HANG, Kind.POWER_CUT})
 OF_A_PROGRAM = OF_A_DISK | {
-    Kind.KILL, Kind.PAUSE, Kind.CLOCK_STEP, Kind.CLOCK_DRIFT, Kind.TOKENS_LOST, Kind.DEVICE,
+    Kind.KILL, Kind.PAUSE, Kind.CLOCK_STEP, Kind.CLOCK_DRIFT, Kind.TOKENS_LOST, Kind.LOCK,
+    Kind.GRID_LIMIT, Kind.DEVICE,
 }  # fmt: skip
 STATUS_OF = {
     Kind.STATUS_401: 401, Kind.STATUS_403: 403, Kind.STATUS_429: 429, Kind.STATUS_500: 500, Kind.STATUS_503: 503,
@@ -118,6 +129,29 @@ def _rows(scenario: Scenario) -> Iterator[Trouble]:
             )
         elif isinstance(event, ProgramRestarts):
             yield Trouble(kind=Kind.KILL, place=place(event.program, PROGRAMS), at_s=event.at_s, for_s=event.for_s)
+        elif isinstance(event, GridOperatorDims):
+            yield Trouble(
+                kind=Kind.GRID_LIMIT, place=Place.AMPERIO, at_s=event.at_s, for_s=event.for_s, amount=event.limit_kw
+            )
+        elif isinstance(event, TroubleBegins):
+            kind = kind_of(event.kind)
+            where = place(event.place, PROGRAMS if kind in OF_A_PROGRAM else LINKS)
+            yield Trouble(
+                kind=kind,
+                place=where,
+                at_s=event.at_s,
+                for_s=event.for_s,
+                chance=event.chance,
+                amount=event.amount,
+            )
+
+
+def kind_of(name: str) -> Kind:
+    """BadInput where a scenario names a kind that does not exist."""
+    try:
+        return Kind(name)
+    except ValueError:
+        raise BadInput(f"there is no trouble '{name}'; choose one of {', '.join(Kind)}", given=name) from None
 
 
 def place(name: str, among: frozenset[Place]) -> Place:

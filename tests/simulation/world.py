@@ -18,6 +18,9 @@ from msgspec.structs import replace
 from services.enexa.pricing import PriceSource
 from shared.clock import ManualClock
 from shared.contract.config import SiteConfig
+from shared.contract.dispatch import GridOperatorLimit
+from shared.contract.operations import PUT_GRID_LIMIT
+from shared.errors import SiteError
 from shared.moment import Moment
 from shared.scenario.days import leaps
 from shared.scenario.load import load_scenario
@@ -98,6 +101,7 @@ class World:
         self.referee = Referee(self)
         self.watchman = Watchman(self)
         self.played_count = 0
+        self.operator_kw, self.operator_until_s, self.dimmed_s = float("inf"), 0.0, 0.0
         self.acted: Counter[str] = Counter()
         """Troubles of programs that changed a state, by name."""
         self._plays: dict[Kind, Callable[[Moment, Trouble], bool]] = {
@@ -110,6 +114,8 @@ class World:
             Kind.DISK_ERROR: self._trouble_disk,
             Kind.DISK_HANG: self._trouble_disk,
             Kind.TOKENS_LOST: self._lose_tokens,
+            Kind.LOCK: self._lock,
+            Kind.GRID_LIMIT: self._dim,
             Kind.DEVICE: self._fault_of_device,
         }
         self.enexa.start(now)
@@ -145,6 +151,7 @@ class World:
             self.amperio.step(now)
         if self.enexa.up:
             self.enexa.step(now)
+        self.amperio.edges.watched(self.device.station.post.watchdog.state)
         self.watchman.check(now)
         self.referee.check(now)
 
@@ -262,6 +269,33 @@ class World:
         if not self.enexa.up:
             return False
         self.enexa.forget_tokens()
+        return True
+
+    def _lock(self, now: Moment, trouble: Trouble) -> bool:
+        """Somebody on site locks it, and unlocks it after `for_s`."""
+        if self.amperio.locks.locked(SITE_ID):
+            return False
+        self.amperio.locks.lock(SITE_ID, "locked on site")
+
+        def unlocked(at: Moment) -> None:
+            self.amperio.locks.unlock(SITE_ID)
+
+        self.post.later(now.s + trouble.for_s, unlocked)
+        return self.amperio.up
+
+    def _dim(self, now: Moment, trouble: Trouble) -> bool:
+        """The grid operator's word reaches the middleware's own API; one that is down has to be told later."""
+        if not self.amperio.up or self.amperio.paused:
+            return False
+        at = self.amperio.clock.now().at
+        until = at + timedelta(seconds=trouble.for_s)
+        limit = GridOperatorLimit(import_kw=trouble.amount, from_=at, until=until)
+
+        def told(at: Moment, how: object) -> None:
+            self.journal.note(at, "weather", "grid_limit_told", refused=isinstance(how, SiteError))
+
+        self.operator_kw, self.operator_until_s, self.dimmed_s = trouble.amount, trouble.until_s, now.s
+        self.amperio.handle(now, PUT_GRID_LIMIT, {"site_id": SITE_ID}, limit, told)
         return True
 
     def _fault_of_device(self, now: Moment, trouble: Trouble) -> bool:

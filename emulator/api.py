@@ -10,16 +10,17 @@ from litestar.exceptions import HTTPException
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from emulator.device.faults import KINDS, ActiveFault, FaultKind
-from emulator.device.truth import COLUMNS, Note
+from emulator.device.truth import COLUMNS, Note, Stretch
 from emulator.runtime import Runtime, Unit
 from shared.clock import Clock
 from shared.errors import BadInput, Conflict, InvalidMessage, NotFound, OutOfBounds, SiteError
 from shared.scenario.schema import Car, Event, EvLeaves
 
 MOST_BODY = 64 * 1024
-MOST_ROWS = 3_600
+MOST_ROWS, MOST_NOTES, LATEST = 3_600, 1_000, 60
 T = TypeVar("T")
 
 
@@ -89,6 +90,8 @@ class Series(Struct, frozen=True, kw_only=True):
 
 
 class Notes(Struct, frozen=True, kw_only=True):
+    """What happened once; ask again with `after` set to the last note's number."""
+
     notes: tuple[Note, ...]
 
 
@@ -168,19 +171,20 @@ class SideDoor:
         return Catalogue(active=tuple(unit.station.post.faults.active.values()), kinds=KINDS)
 
     def _series(self, request: "Request[Any, Any, Any]") -> Series:
-        truth = self._unit(request).station.post.truth
-        after = _number(request, "after", max(0, truth.count - 60))
-        rows = list(truth.rows(after=after, most=min(_number(request, "limit", MOST_ROWS), MOST_ROWS)))
+        unit = self._unit(request)
+        stretch = _stretch(request, MOST_ROWS)
+        if not {"after", "from", "to"} & set(request.query_params):
+            stretch = replace(stretch, after=max(0, unit.station.post.truth.count - LATEST))
+        rows = unit.history.seconds(stretch)
         return Series(
             columns=COLUMNS,
-            first=rows[0][0] if rows else after,
-            last=rows[-1][0] if rows else after,
+            first=rows[0][0] if rows else stretch.after,
+            last=rows[-1][0] if rows else stretch.after,
             rows=tuple(row for _, row in rows),
         )
 
     def _notes(self, request: "Request[Any, Any, Any]") -> Notes:
-        notes = self._unit(request).station.post.truth.notes_after(_number(request, "after", 0))
-        return Notes(notes=tuple(notes)[: _number(request, "limit", 1_000)])
+        return Notes(notes=tuple(self._unit(request).history.notes(_stretch(request, MOST_NOTES))))
 
     def _inject(self, unit: Unit, wish: InjectFault) -> ActiveFault:
         return unit.station.post.begin_fault(wish.fault, for_s=wish.for_s, options=wish.options)
@@ -252,6 +256,29 @@ def _number(request: "Request[Any, Any, Any]", name: str, otherwise: int) -> int
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise InvalidMessage("not a whole number of at most 12 digits", parameter=name)
     return int(text)
+
+
+def _instant(request: "Request[Any, Any, Any]", name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that nobody has escaped arrives as a blank
+    except ValueError as error:
+        raise InvalidMessage("not an instant such as 2024-06-15T10:00:00Z", parameter=name) from error
+    if at.tzinfo is None:
+        raise InvalidMessage("an instant needs its offset, such as Z", parameter=name)
+    return at
+
+
+def _stretch(request: "Request[Any, Any, Any]", most: int) -> Stretch:
+    """Which part of the truth a request asks for: `after` and `limit` by number, `from` and `to` by clock time."""
+    return Stretch(
+        after=_number(request, "after", 0),
+        since=_instant(request, "from"),
+        until=_instant(request, "to"),
+        most=min(_number(request, "limit", most), most),
+    )
 
 
 def _json(value: Any, status: int) -> Response[bytes]:

@@ -4,16 +4,17 @@ import asyncio
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from emulator.api import SideDoor, problem
-from emulator.device.truth import MOST_SECONDS
+from emulator.device.truth import MOST_SECONDS, Truth
 from emulator.director import fault_mistake
+from emulator.ledger import FILE, History, Ledger
 from emulator.memory import MemoryFile, Saved, as_of
+from emulator.physics.nameplate import StationProfile
 from emulator.runtime import Runtime, Unit
 from emulator.server import Server
 from emulator.settings import Settings
@@ -23,31 +24,43 @@ from shared.clock import Clock, SystemClock
 from shared.errors import BadInput, SiteError
 from shared.rest.server import Listener, bind, serve
 from shared.scenario.load import load_scenario, load_sessions
+from shared.scenario.schema import Scenario
 
 log = structlog.get_logger()
 LEAST_TRUTH_S = 600
 
 
 def clock_of(settings: Settings) -> SystemClock:
-    """The clock of the whole stack: one pair of origins for all three programs."""
-    return SystemClock(speed=settings.speed, origin_real=settings.origin_real, origin_sim=settings.origin_sim)
+    """The clock of the whole stack; without origins a fast clock goes on from what the stations remember."""
+    clock = settings.clock()
+    if settings.origin_sim is None and settings.origin_real is None:
+        _, profile = _told(settings)
+        files = (_memory_of(settings, name) for name in _names(settings, profile))
+        newest = max((saved.at for file in files if file and (saved := file.load())), default=clock.now().at)
+        if newest > clock.now().at:
+            return SystemClock(speed=settings.speed, origin_sim=newest)
+    return clock
 
 
 def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
     """Stations on bound ports, not yet listening; call inside a running loop."""
-    scenario = load_scenario(settings.scenario, check=fault_mistake)
-    profile = load_station(settings.station or scenario.station)
+    _make_data_dir(settings)
+    scenario, profile = _told(settings)
     sessions = load_sessions(settings.sessions) if settings.sessions else ()
     tls = _tls_of(settings)
+    ledger = _ledger_of(settings)
     units = []
-    for index in range(settings.stations):
-        name = profile.name if settings.stations == 1 else f"{profile.name}-{index + 1}"
+    for index, name in enumerate(_names(settings, profile)):
         memory = _memory_of(settings, name)
         saved = memory.load() if memory else None
         now = clock.now()
         began_at = _began_at(settings, saved, scenario.name) or now.at
         if saved is not None:
             saved = as_of(saved, now.at, began_at)
+        truth = Truth(
+            seconds=max(LEAST_TRUTH_S, MOST_SECONDS // settings.stations),
+            before=ledger.last() if ledger else (0, 0),
+        )
         station = Station(
             profile,
             scenario,
@@ -57,7 +70,7 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             memory=None if saved is None else saved.memory,
             since=None if saved is None else saved.at,
             began_at=began_at,
-            truth_seconds=max(LEAST_TRUTH_S, MOST_SECONDS // settings.stations),
+            truth=truth,
         )
         bound = bind(Listener(settings.host, settings.port + index if settings.port else 0))
         server = Server(
@@ -68,8 +81,8 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             idle_s=settings.idle_s,
             tls=tls,
         )
-        units.append(Unit(name, station, server, memory))
-    return units, Runtime(clock, units)
+        units.append(Unit(name, station, server, memory, History(name, truth, ledger)))
+    return units, Runtime(clock, units, ledger)
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -106,6 +119,16 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         log.info("emulator_stopped")
 
 
+def _told(settings: Settings) -> tuple[Scenario, StationProfile]:
+    scenario = load_scenario(settings.scenario, check=fault_mistake)
+    return scenario, load_station(settings.station or scenario.station)
+
+
+def _names(settings: Settings, profile: StationProfile) -> list[str]:
+    count = settings.stations
+    return [profile.name] if count == 1 else [f"{profile.name}-{number}" for number in range(1, count + 1)]
+
+
 def _began_at(settings: Settings, saved: Saved | None, story: str) -> datetime | None:
     """When the story began: with the stack's clock, else where it was left in the data directory; None if just now."""
     if settings.origin_sim is not None:
@@ -113,20 +136,30 @@ def _began_at(settings: Settings, saved: Saved | None, story: str) -> datetime |
     return saved.began_at if saved is not None and saved.story == story else None
 
 
-def _memory_of(settings: Settings, name: str) -> MemoryFile | None:
-    if settings.data_dir is None:
-        return None
+def _make_data_dir(settings: Settings) -> None:
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if settings.data_dir is not None:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"cannot use {settings.data_dir} as CHARGEPOST_DATA_DIR: {error.strerror}") from error
-    return MemoryFile(Path(settings.data_dir) / f"{name}.json")
+
+
+def _memory_of(settings: Settings, name: str) -> MemoryFile | None:
+    return MemoryFile(settings.data_dir / f"{name}.json") if settings.data_dir else None
+
+
+def _ledger_of(settings: Settings) -> Ledger | None:
+    if settings.data_dir is None:
+        return None
+    return Ledger(settings.data_dir / FILE, most_rows=max(LEAST_TRUTH_S, settings.truth_seconds // settings.stations))
 
 
 def _tls_of(settings: Settings) -> ssl.SSLContext | None:
     """Modbus/TCP Security: the same frames inside TLS 1.2 or newer; client certificates where a CA is given."""
-    if settings.tls_cert is None or settings.tls_key is None:
+    if settings.tls_cert is None and settings.tls_key is None and settings.tls_client_ca is None:
         return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise BadInput("Modbus/TCP Security wants both CHARGEPOST_TLS_CERT and CHARGEPOST_TLS_KEY")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

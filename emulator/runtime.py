@@ -1,10 +1,11 @@
-"""The loop: one physics second for every second of the clock, and what the stations remember on disk."""
+"""The loop: one physics second for every second of the clock, and what of it goes to the disk."""
 
 import asyncio
 from collections.abc import Sequence
 
 import structlog
 
+from emulator.ledger import History, Ledger
 from emulator.memory import MemoryFile, Saved
 from emulator.server import Server
 from emulator.station import Station
@@ -19,29 +20,38 @@ SAVE_EVERY_STEPS = 10
 
 
 class Unit:
-    """A station with its server and its file."""
+    """A station with its server, its file and its truth."""
 
-    def __init__(self, name: str, station: Station, server: Server, memory: MemoryFile | None) -> None:
+    def __init__(
+        self, name: str, station: Station, server: Server, memory: MemoryFile | None, history: History
+    ) -> None:
         self.name = name
         self.station = station
         self.server = server
         self.memory = memory
-        self.told_seq = 0
+        self.history = history
+        self.told_seq = station.post.truth.before[1]
 
 
 class Runtime:
-    """Steps all stations. A clock that runs ahead (a sleep, a busy machine) is caught up with, second by second."""
+    """Steps all stations. A clock that runs ahead (a sleep, a busy machine) is caught up with, second by second.
 
-    def __init__(self, clock: Clock, units: Sequence[Unit]) -> None:
+    The ledger follows in a thread of its own: a slow disk delays no second and no answer.
+    """
+
+    def __init__(self, clock: Clock, units: Sequence[Unit], ledger: Ledger | None) -> None:
         self._clock = clock
         self._units = units
-        self._save_failed = False
+        self._ledger = ledger
+        self._stepped = asyncio.Event()
+        self._ended = self._save_failed = self._ledger_failed = False
         self.steps = 0
         self.behind_s = 0.0
 
     async def run(self) -> None:
         """Until cancelled; remembers once more on the way out."""
         due_s = float(int(self._clock.now().s) + 1)
+        following = asyncio.create_task(self._follow())
         try:
             while True:
                 await self._clock.sleep_until(due_s)
@@ -54,9 +64,41 @@ class Runtime:
                         await asyncio.sleep(0)
                 for unit in self._units:
                     await unit.server.mind_the_port()
+                self._stepped.set()
         finally:
             for unit in self._units:
                 self._save(unit)
+            self._ended = True
+            self._stepped.set()
+            await following
+
+    async def _follow(self) -> None:
+        """Keep the ledger up with the stations until they have ended."""
+        if self._ledger is None:
+            return
+        last = False
+        while not last:
+            await self._stepped.wait()
+            self._stepped.clear()
+            last = self._ended
+            await self._write_truth(self._ledger)
+        self._ledger.close()
+
+    async def _write_truth(self, ledger: Ledger) -> None:
+        """Put into the ledger what it does not hold yet; what the disk refuses is offered again."""
+        batch = [unit.history.fresh() for unit in self._units]
+        try:
+            await asyncio.to_thread(ledger.append, batch)
+        except StoreFailed as error:
+            if not self._ledger_failed:
+                log.critical("truth_not_kept", error=str(error))
+            self._ledger_failed = True
+            return
+        for unit, fresh in zip(self._units, batch, strict=True):
+            unit.history.keep(fresh)
+        if self._ledger_failed:
+            log.info("truth_kept_again")
+        self._ledger_failed = False
 
     def _step(self, moment: Moment) -> None:
         self.steps += 1

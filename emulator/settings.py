@@ -13,7 +13,10 @@ PREFIX = "CHARGEPOST_"
 
 
 class Settings(ProcessSettings, frozen=True, kw_only=True):
-    """What a process of the emulator is told; a station or scenario is a shipped name or the path of a TOML file."""
+    """What a process of the emulator is told; a station or scenario is a shipped name or the path of a TOML file.
+
+    With a `data_dir` stations survive a restart and the truth is kept on disk: `truth_seconds`, shared by all stations.
+    """
 
     station: str | None = None
     scenario: str = "reference_day"
@@ -24,6 +27,7 @@ class Settings(ProcessSettings, frozen=True, kw_only=True):
     stations: Annotated[int, Meta(ge=1, le=5_000)] = 1
     seed: int | None = None
     data_dir: Path | None = None
+    truth_seconds: Annotated[int, Meta(ge=3_600, le=1_000_000_000)] = 604_800
     most_connections: Annotated[int, Meta(ge=1, le=100_000)] = 8
     idle_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 30.0
     tls_cert: Path | None = None

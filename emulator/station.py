@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from emulator.device.chargepost import ChargePost, Memory
-from emulator.device.truth import MOST_SECONDS
+from emulator.device.truth import Truth
 from emulator.director import Director
 from emulator.physics.nameplate import StationProfile
 from shared.moment import Moment
@@ -28,7 +28,7 @@ class Station:
         memory: Memory | None = None,
         since: datetime | None = None,
         began_at: datetime | None = None,
-        truth_seconds: int = MOST_SECONDS,
+        truth: Truth | None = None,
     ) -> None:
         start = scenario.soc_start_pct
         self.profile = profile
@@ -45,7 +45,7 @@ class Station:
             zone=ZoneInfo(scenario.timezone),
             seed=self._seed,
             memory=memory,
-            truth_seconds=truth_seconds,
+            truth=truth,
         )
         self.director = Director(scenario, now, sessions=sessions, since=since, began_at=began_at, seed=seed)
 

@@ -14,7 +14,7 @@ from emulator.device.levers import CLEARANCE, GRID_MODE, OPERATION_MODE, REQUEST
 from emulator.device.masks import Masks
 from emulator.device.measures import measures_of
 from emulator.device.requests import answer, write
-from emulator.device.truth import MOST_SECONDS, Truth
+from emulator.device.truth import Truth
 from emulator.device.watchdog import Watch, Watchdog
 from emulator.physics.battery_string import BatteryString
 from emulator.physics.charger import CHARGING, Outlet
@@ -82,7 +82,7 @@ class ChargePost:
         zone: ZoneInfo | None = None,
         seed: int = 1,
         memory: Memory | None = None,
-        truth_seconds: int = MOST_SECONDS,
+        truth: Truth | None = None,
     ) -> None:
         self.profile = profile
         self.now = now
@@ -90,7 +90,7 @@ class ChargePost:
         self.steps = 0
         self.faults: Faults = Faults()
         self.masks = Masks()
-        self.truth = Truth(seconds=truth_seconds)
+        self.truth = truth or Truth()
         self.environment = Environment(mean_c=ambient_c, pv_ratio=pv_ratio, seed=seed)
         self.meter = GridMeter(profile.grid, self.environment)
         socs = soc_pct or profile.soc_start_pct

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,7 @@ BAD_BODIES = [
     ("/v1/faults", b'{"fault": "estop", "for_s": -1}', 422, "for_s"),
     ("/v1/faults", b'{"fault": "estop", "strength": 1}', 422, "unknown field"),
     ("/v1/faults", b'{"fault": ', 400, "truncated"),
+    ("/v1/faults", b'{"fault": "string_offline", "options": {"unit": 3}}', 422, "from 1 to 2, not 3"),
     ("/v1/cars", b'{"capacity_kwh": 0, "soc_start_pct": 20}', 422, "capacity_kwh"),
     ("/v1/cars", b'{"capacity_kwh": 60, "soc_start_pct": 80, "soc_target_pct": 20}', 422, "must lie above"),
     ("/v1/events", b'{"event": "meteorite", "at_s": 0}', 422, "meteorite"),
@@ -221,6 +223,8 @@ BAD_SETTINGS = [
     ({"sessions": "/no/such/file.csv"}, "/no/such/file.csv"),
     ({"speed": "-1"}, "CHARGEPOST_SPEED"),
     ({"sped": "2"}, "CHARGEPOST_SPED"),
+    ({"tls_cert": "/no/such/cert.pem"}, "CHARGEPOST_TLS_KEY"),
+    ({"tls_cert": "/no/such/cert.pem", "tls_key": "/no/such/key.pem"}, "/no/such/cert.pem"),
 ]
 
 
@@ -233,13 +237,31 @@ def test_a_wrong_setting_is_one_sentence_that_names_it(settings: dict[str, str],
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_killed_and_started_again_it_is_a_rebooted_station(tmp_path: Path) -> None:
-    emulator = Emulator(tmp_path).start()
+STORY = """
+name = "jumps"
+story = "The state of charge jumps once, soon after the start."
+soc_start_pct = 60
+[[timeline]]
+at_s = 20
+event = "fault"
+fault = "soc_jump"
+options = { unit = 2, points = 20 }
+[[timeline]]
+at_s = 25
+event = "fault"
+fault = "soc_sentinel"
+"""
+
+
+def test_killed_and_started_again_it_is_a_rebooted_station_in_the_same_story(tmp_path: Path) -> None:
+    (tmp_path / "jumps.toml").write_text(STORY)
+    emulator = Emulator(tmp_path, scenario=str(tmp_path / "jumps.toml")).start()
     try:
         emulator.in_process("car", "--max-kw", "100")
         client = ModbusClient(host="127.0.0.1", port=emulator.port, unit_id=1, timeout=3.0, auto_close=True)
         assert client.write_multiple_registers(2500, [60, 1])
         emulator.until(lambda: emulator.get("/v1/truth")["values"]["ev_1_kw"] > 50.0)
+        emulator.until(lambda: emulator.get("/v1/health")["stations"][0]["faults"] == ["soc_sentinel"])
         before = emulator.get("/v1/truth")
         emulator.stop(signal.SIGKILL)
 
@@ -251,8 +273,22 @@ def test_killed_and_started_again_it_is_a_rebooted_station(tmp_path: Path) -> No
         assert after["values"]["imported_kwh"] >= before["values"]["imported_kwh"] > 0.0
         assert after["outlets"][0]["lifetime_kwh"] >= before["outlets"][0]["lifetime_kwh"] > 0.0
         assert after["soc_pct"][0] == pytest.approx(before["soc_pct"][0], abs=2.0)
+        assert [fault["name"] for fault in after["faults"]] == ["soc_sentinel"]
+        notes = emulator.get("/v1/truth/notes?after=0")["notes"]
+        assert [note["seq"] for note in notes] == list(range(1, len(notes) + 1))
+        assert [note["name"] for note in notes if note["kind"] == "fault"].count("soc_jump") == 1
+        assert any(note["name"] == "management.operation_mode" and note["peer"] for note in notes)
+        series = emulator.get("/v1/truth/series?after=0&limit=20")
+        assert (series["first"], series["last"]) == (1, 20)
+        since = series["rows"][10][0]
+        stretch = emulator.get(f"/v1/truth/series?from={_instant(since)}&to={_instant(since + 5)}")
+        assert stretch["rows"] == series["rows"][10:15]
     finally:
         emulator.stop(signal.SIGKILL)
+
+
+def _instant(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
 
 
 def test_the_map_is_printed_in_three_forms(tmp_path: Path) -> None:

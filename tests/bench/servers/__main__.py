@@ -79,15 +79,15 @@ async def measure(name: str, seconds: int, directory: Path) -> Row:
     plain, tls = free_port(), free_port()
     cert, key = directory / "enexa.pem", directory / "enexa.key"
     command = [sys.executable, "-m", "tests.bench.servers.target", name, str(plain), str(tls), str(cert), str(key)]
-    server = await asyncio.create_subprocess_exec(*_pinned(0), *command, cwd=ROOT, start_new_session=True)
+    server = await asyncio.create_subprocess_exec(*pinned(0), *command, cwd=ROOT, start_new_session=True)
     try:
-        await _answers(plain)
-        await _answers(tls)
+        await answers(plain)
+        await answers(tls)
         script = directory / "post.lua"
-        await _wrk(f"http://127.0.0.1:{plain}/", 1, script)
-        load = await _wrk(f"http://127.0.0.1:{plain}/", seconds, script)
-        load_tls = await _wrk(f"https://127.0.0.1:{tls}/", seconds, script)
-        rss_mb = _rss_mb(server.pid)
+        await wrk(f"http://127.0.0.1:{plain}/", 1, script)
+        load = await wrk(f"http://127.0.0.1:{plain}/", seconds, script)
+        load_tls = await wrk(f"https://127.0.0.1:{tls}/", seconds, script)
+        rss_mb = resident_mb(server.pid)
         head = b"POST / HTTP/1.1\r\nHost: a\r\n"
         whole = head + b"Authorization: " + TOKEN + b"\r\nContent-Length: 900\r\n\r\n{"
         silent, half_head, half_body = await asyncio.gather(
@@ -108,7 +108,7 @@ async def measure(name: str, seconds: int, directory: Path) -> Row:
         await server.wait()
 
 
-async def _answers(port: int) -> None:
+async def answers(port: int) -> None:
     deadline_s = real_deadline_s(20)
     while True:
         try:
@@ -121,9 +121,9 @@ async def _answers(port: int) -> None:
             return
 
 
-async def _wrk(url: str, seconds: int, script: Path) -> Load:
-    words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    run = await asyncio.create_subprocess_exec(*_pinned(1), *words, stdout=asyncio.subprocess.PIPE)
+async def wrk(url: str, seconds: int, script: Path, *, connections: int = CONNECTIONS) -> Load:
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    run = await asyncio.create_subprocess_exec(*pinned(1), *words, stdout=asyncio.subprocess.PIPE)
     said = (await run.communicate())[0].decode()
     assert "Non-2xx" not in said, said
     return Load(
@@ -177,7 +177,7 @@ async def _refuses_tls_1_2(port: int) -> bool:
     return False
 
 
-def _rss_mb(group: int) -> float:
+def resident_mb(group: int) -> float:
     """Resident memory of every process in the candidate's session."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -190,7 +190,7 @@ def _rss_mb(group: int) -> float:
     return total / 1e6
 
 
-def _pinned(core: int) -> list[str]:
+def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(core)] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
 
 

@@ -1,9 +1,6 @@
 """Every store test runs against SQLite in a file, and against a PostgreSQL that is really started."""
 
-import shutil
-import socket
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,39 +8,16 @@ import pytest
 
 from services.enexa.store.database import sqlite_url
 from services.enexa.store.store import Store
-
-POSTGRES_HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+from tests.postgres import OPTIONS_OF_TESTS, home, server
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A server of our own on a free port; the tests that need it skip where PostgreSQL is not installed."""
-    found = shutil.which("initdb")
-    home = Path(found).parent if found else next((each for each in POSTGRES_HOMES if (each / "initdb").exists()), None)
-    if home is None:
+    """A server of our own; the tests that need it skip where PostgreSQL is not installed."""
+    if home() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    # Not below pytest's own directory: PostgreSQL refuses to run as root, and nobody else may look into that.
-    directory = Path(tempfile.mkdtemp(prefix="enexa-postgres-"))
-    shutil.chown(directory, "postgres")
-    data = directory / "data"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def as_postgres(*command: str) -> None:
-        done = subprocess.run(
-            ["runuser", "-u", "postgres", "--", *command], capture_output=True, text=True, timeout=60, check=False
-        )
-        if done.returncode != 0:
-            pytest.fail(f"{command[0]} failed: {done.stdout}{done.stderr}")
-
-    as_postgres(str(home / "initdb"), "-D", str(data), "-U", "app", "-A", "trust", "--no-sync")
-    options = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off"
-    log = str(directory / "log")
-    as_postgres(str(home / "pg_ctl"), "-D", str(data), "-w", "-l", log, "-o", options, "start")
-    yield f"postgresql+asyncpg://app@127.0.0.1:{port}/postgres"
-    as_postgres(str(home / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
-    shutil.rmtree(directory)
+    with server(*OPTIONS_OF_TESTS) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -51,12 +25,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh, empty database."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "enexa.sqlite")
-    server: str = request.getfixturevalue("postgres")
+    given: str = request.getfixturevalue("postgres")
     # One database for all tests: a new one is three hundred files, to be made now and to be removed in the end.
-    host = server.removeprefix("postgresql+asyncpg://")
+    host = given.removeprefix("postgresql+asyncpg://")
     emptied = "SET client_min_messages = error; DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public"
     subprocess.run(["psql", f"postgresql://{host}", "-q", "-c", emptied], check=True, timeout=30)
-    return server
+    return given
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from services.stack.credentials import make_credentials
 from services.stack.login import get_token
 from services.stack.options import Options, read_options
 from services.stack.places import Places, places
+from services.stack.programs import begin_of
 from services.stack.record import Mode, Record, load
 from services.stack.status import describe
 from services.stack.supervisor import supervise
@@ -58,7 +59,7 @@ def up(there: Places, said: list[str]) -> int:
     if make_credentials(there):
         print("Made development certificates and secrets.")
     now = SystemClock().now().at
-    record = Record(mode=_mode(options), origin_real=now, origin_sim=options.origin_sim(now), options=options)
+    record = Record(mode=_mode(options), origin_real=now, origin_sim=begin_of(options, now), options=options)
     if record.mode == "containers":
         print("Starting the stack in containers (docker compose).")
         containers.start(record, there)

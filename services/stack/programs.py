@@ -2,11 +2,12 @@
 
 import os
 import sys
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from services.stack.options import Ports
+from services.stack.options import Options, Ports
 from services.stack.places import Places
 from services.stack.record import Record
 from shared.errors import BadInput
@@ -66,12 +67,23 @@ def clock_settings(record: Record) -> dict[str, str]:
 
 
 def leaps_of(record: Record) -> tuple[tuple[float, float], ...]:
-    """The leaps of the story's chapters; a scenario that cannot be read is refused by the programs, in their words."""
+    """The leaps of the story's chapters after its beginning."""
+    return tuple(each for each in _leaps(record.options, record.origin_sim) if each[0] > 0.0)
+
+
+def begin_of(options: Options, origin_real: datetime) -> datetime:
+    """What the stack's clock shows first: a story begins at the time of day of its first chapter."""
+    start = options.origin_sim(origin_real)
+    return start + timedelta(seconds=sum(by_s for at_s, by_s in _leaps(options, start) if at_s == 0.0))
+
+
+def _leaps(options: Options, start: datetime) -> tuple[tuple[float, float], ...]:
+    """None for a scenario that cannot be read: the programs refuse it, in their own words."""
     try:
-        scenario = load_scenario(record.options.scenario)
+        scenario = load_scenario(options.scenario)
     except BadInput:
         return ()
-    return leaps(scenario.chapters, record.origin_sim, ZoneInfo(scenario.timezone))
+    return leaps(scenario.chapters, start, ZoneInfo(scenario.timezone))
 
 
 def input_settings(record: Record, *, prices: str | None, sessions: str | None) -> dict[str, dict[str, str]]:

@@ -14,8 +14,8 @@ from msgspec import Struct
 from shared.moment import Moment
 
 SOON_S = 30.0
-HEALED_WITHIN_S = 180.0
-HISTORY_WITHIN_S = 400.0
+HEALED_WITHIN_S = 240.0
+HISTORY_WITHIN_S = 600.0
 LIVE_WITHIN_S = 10.0
 ALONE_EARLY_S = 5.0
 """Amperio counts from its last good exchange, which may lie this long before the cut."""

@@ -92,6 +92,15 @@ BATTERY = Part(
         _field("battery.discharge_efficiency", "Discharging efficiency", "", 3),
     ),
 )
+SUN = Part(
+    title="Sun",
+    fields=(
+        _field("pv.peak_kw", "Peak power of the roof", "kW"),
+        _field("pv.tilt_deg", "Tilt", "°"),
+        _field("pv.azimuth_deg", "Azimuth", "°", hint="180 is south"),
+        _field("pv.loss_ratio", "Losses", "", 3),
+    ),
+)
 SAFETY = Part(
     title="Safety",
     fields=(
@@ -150,7 +159,7 @@ def parts_of(page: str, document: ConfigDocument) -> tuple[Part, ...]:
         return (PLANNER, TELEMETRY)
     units = tuple(_unit(index) for index in range(len(document.battery.units)))
     chargers = tuple(_charger(index) for index in range(len(document.chargers)))
-    return (GRID, BATTERY, *units, *chargers, SAFETY)
+    return (GRID, BATTERY, *units, *chargers, *((SUN,) if document.pv is not None else ()), SAFETY)
 
 
 def shown(part: Part, config: SiteConfig, form: Format) -> list[Shown]:

@@ -1,5 +1,7 @@
 """Solution Overview: who does what, how the programs talk and whether they do so now, operations."""
 
+from typing import Any
+
 from litestar import get
 from litestar.params import FromPath
 from litestar.response import Response
@@ -8,6 +10,7 @@ from msgspec import Struct
 
 from services.enexa.web.documents import document_html, not_modelled_path
 from services.enexa.web.guard import Asked, require
+from services.enexa.web.session import Session
 from services.enexa.web.shell import Shell
 from shared.contract.reads import AuditEntry
 
@@ -36,7 +39,6 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
     async def communication(request: Asked, site_id: FromPath[str]) -> Response[str]:
         session = require(request, deps, site_id=site_id)
         view, encoded = shell.live.current(site_id)
-        entries = await deps.store.audit.entries(limit=AUDIT_SAMPLE) if session.is_operator else []
         return shell.page(
             request,
             "communication.html",
@@ -44,12 +46,23 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
             site_id=site_id,
             frame=view,
             frame_json=encoded.decode(),
-            traffic=traffic(entries),
-            middleware=deps.board.middleware,
-            told=deps.board.sites[site_id].status,
-            missing_count=deps.store.telemetry.missing(site_id),
-            stored_count=deps.store.telemetry.stored_count,
+            **await counted(site_id, session),
         )
+
+    @get("/sites/{site_id:str}/communication/traffic")
+    async def counters(request: Asked, site_id: FromPath[str]) -> Response[str]:
+        session = require(request, deps, site_id=site_id)
+        return shell.part(request, "traffic.html", session=session, **await counted(site_id, session))
+
+    async def counted(site_id: str, session: Session) -> dict[str, Any]:
+        entries = await deps.store.audit.entries(limit=AUDIT_SAMPLE) if session.is_operator else []
+        return {
+            "traffic": traffic(entries),
+            "middleware": deps.board.middleware,
+            "told": deps.board.sites[site_id].status,
+            "missing_count": deps.store.telemetry.missing(site_id),
+            "stored_count": deps.store.telemetry.stored_count,
+        }
 
     @get("/not-modelled", sync_to_thread=False)
     def not_modelled(request: Asked) -> Response[str]:
@@ -58,7 +71,7 @@ def solution(shell: Shell) -> list[ControllerRouterHandler]:
             request, "document.html", key="not_modelled", title="Not Modeled", body=document_html(not_modelled_path())
         )
 
-    return [overview, communication, not_modelled]
+    return [overview, communication, counters, not_modelled]
 
 
 def traffic(entries: list[AuditEntry]) -> dict[str, Traffic]:

@@ -46,6 +46,12 @@ class Unauthenticated(Refused):
     http_status = 401
 
 
+class TokenReused(Unauthenticated):
+    """A refresh token that was spent long ago; it may be stolen, so all its descendants are revoked."""
+
+    code = "token_reused"
+
+
 class Forbidden(Refused):
     """A good token without the scope, or an address that is not allowed."""
 

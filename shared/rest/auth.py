@@ -24,7 +24,7 @@ from shared.contract.tokens import (
     TokenRequest,
 )
 from shared.contract.wire import Id
-from shared.errors import BadInput, InvalidMessage, Unauthenticated
+from shared.errors import BadInput, InvalidMessage, TokenReused, Unauthenticated
 from shared.moment import Moment
 
 TOKENS_MAX = 10_000
@@ -144,7 +144,7 @@ class TokenBook:
             if known.successor is not None and now.s - known.spent_s <= REFRESH_GRACE_S:
                 return known.successor
             self._revoke_family(known.family)
-            raise Unauthenticated("this refresh token was used before; all its descendants are revoked")
+            raise TokenReused("this refresh token was used before; all its descendants are revoked")
         known.spent_s = now.s
         known.successor = self._issue(credential, known.family, now)
         return known.successor

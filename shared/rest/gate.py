@@ -29,6 +29,7 @@ from shared.errors import (
     NotFound,
     OutOfBounds,
     SiteError,
+    TokenReused,
     TooLarge,
     Unauthenticated,
     UnknownSite,
@@ -486,7 +487,11 @@ def token_route(operation: Operation, book: TokenBook) -> Route:
 
     @serves(operation)
     async def token(call: Call[Any]) -> Answer:
-        reply = book.grant(call.body, call.now)
+        try:
+            reply = book.grant(call.body, call.now)
+        except TokenReused:
+            log.warning("refresh_token_reused", source=call.peer, request_id=call.request_id)
+            raise
         return Answer(reply, headers={"Cache-Control": "no-store"})
 
     return token

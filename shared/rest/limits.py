@@ -34,6 +34,10 @@ class Limits:
         self._keys_max = keys_max
         self._buckets: OrderedDict[tuple[str, Budget], tuple[float, float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """How many callers are remembered."""
+        return len(self._buckets)
+
     def take(self, caller: str, budget: Budget, now: Moment) -> None:
         """Count one request; RateLimited with `retry_after_s` where the bucket is empty."""
         rate = self._rates[budget]

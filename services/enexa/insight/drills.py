@@ -168,10 +168,10 @@ class DrillRun:
         if after_s < 0.0:
             return finding
         outcome = finding.outcome
-        if check.holds(seen, self._span):
-            outcome = Outcome.HELD
-        elif after_s > check.within_s:
+        if after_s > check.within_s:
             outcome = Outcome.FAILED
+        elif check.holds(seen, self._span):
+            outcome = Outcome.HELD
         return finding if outcome is Outcome.WAITING else _settled(finding, outcome, after_s)
 
 

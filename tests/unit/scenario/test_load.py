@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import BadInput
-from shared.scenario.days import moved_to_clock, second_of_day, sessions_on
+from shared.scenario.days import leaps, moved_to_clock, second_of_day, sessions_on
 from shared.scenario.load import load_profile, load_scenario, load_sessions, scenario_names
-from shared.scenario.schema import Car, DailyProfile, EvArrives, FaultBegins, LinkFails, Session
+from shared.scenario.schema import Car, Chapter, DailyProfile, EvArrives, FaultBegins, LinkFails, Session
 
 BERLIN = ZoneInfo("Europe/Berlin")
 STORY = """name = "story"
@@ -230,3 +230,14 @@ def test_wherever_the_clock_stands_it_stands_inside_the_moved_file(days: int, le
 def test_a_car_that_wants_nothing_is_no_car() -> None:
     with pytest.raises(ValueError, match="must lie above"):
         Car(capacity_kwh=60.0, soc_start_pct=80.0, soc_target_pct=80.0)
+
+
+def test_a_chapter_leaps_ahead_to_its_time_of_day_and_never_back() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    start = datetime(2024, 6, 15, 0, 0, tzinfo=UTC)  # 02:00 in Berlin
+    chapters = tuple(
+        Chapter(at_s=at_s, title="a chapter", caption="", local_time=wall)
+        for at_s, wall in ((0.0, "02:00"), (900.0, "12:00"), (1800.0, None), (2700.0, "01:00"))
+    )
+
+    assert leaps(chapters, start, zone) == ((0.0, 0.0), (900.0, 9.75 * 3600.0), (2700.0, 12.5 * 3600.0))

@@ -71,3 +71,17 @@ def test_correcting_the_date_lets_no_time_pass() -> None:
     after = clock.step_date(-3600.0)
     assert after.since(before) == 0.0
     assert before.at - after.at == timedelta(hours=1)
+
+
+def test_all_programs_leap_to_a_storys_chapter_together_and_no_duration_sees_it() -> None:
+    sim = datetime(2024, 6, 15, tzinfo=UTC)
+    leaps = ((900.0, 36_000.0), (2_100.0, 18_000.0))
+
+    def clock(passed_s: float) -> SystemClock:
+        real = datetime.now(UTC) - timedelta(seconds=passed_s / 10.0)
+        return SystemClock(speed=10.0, origin_real=real, origin_sim=sim, leaps=leaps)
+
+    for passed_s, leapt_s in ((500.0, 0.0), (1_000.0, 36_000.0), (2_200.0, 54_000.0)):
+        now = clock(passed_s).now()
+        assert (now.at - sim).total_seconds() == pytest.approx(passed_s + leapt_s, abs=300.0)
+        assert now.s < 300.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enexa.insight.impact import ImpactView, impact
+from services.enexa.insight.impact import CO2_KG_PER_KWH, NO_PLAN, ImpactView, by_cause, day_line, impact
 from services.enexa.market.prices import PriceSeries
 from services.enexa.market.tariffs import Tariff
 from shared.contract.reads import Point
@@ -76,3 +76,30 @@ def test_the_page_equals_its_quarter_hours_to_the_cent(flows: list[tuple[float, 
     assert sum(each.net_saving_cents for each in slots) == round(100 * view.settlement.net_saving_eur)
     assert sum(each.wear_cents for each in slots) == round(100 * view.settlement.wear_eur)
     assert view.total("charged_kwh") - view.total("discharged_kwh") == pytest.approx(-sum(b for _, b in flows) / 60)
+
+
+@given(
+    powers=st.lists(st.tuples(st.floats(-80.0, 80.0), st.floats(-60.0, 60.0)), min_size=15, max_size=60),
+    reasons=st.lists(st.sampled_from(["cheap_slot", "expensive_slot", "ev_assist"]), max_size=4),
+)
+def test_the_cents_of_all_causes_add_up_to_the_value_of_timing(
+    powers: list[tuple[float, float]], reasons: list[str]
+) -> None:
+    points = [minute(index, grid_kw=grid, battery_kw=battery) for index, (grid, battery) in enumerate(powers)]
+    view = settled(points)
+    known = {AT + timedelta(minutes=15 * index): reason for index, reason in enumerate(reasons)}
+    causes = by_cause(view, known)
+
+    assert sum(cause.timing_value_cents for cause in causes) == round(view.settlement.timing_value_eur * 100)
+    assert sum(cause.slots_count for cause in causes) == len(view.energies)
+    assert {cause.reason for cause in causes} <= {*reasons, NO_PLAN}
+
+
+def test_a_days_line_carries_the_cents_of_its_settlement() -> None:
+    view = settled([minute(index, battery_kw=20.0) for index in range(60)])
+    line = day_line(view, AT.date(), 3)
+
+    assert line.net_saving_cents == round(view.settlement.net_saving_eur * 100)
+    assert line.wear_cents == round(view.settlement.wear_eur * 100)
+    assert line.co2_kg == pytest.approx(line.import_kwh * CO2_KG_PER_KWH)
+    assert (line.sessions_count, line.coverage_pct) == (3, 100.0)

@@ -33,6 +33,8 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
     set_up_logs("amperio", level=settings.log_level, form=settings.log_format)
     import uvloop  # noqa: PLC0415 -- not there on every platform, and `lock` needs no loop
 
+    # The store answers from its own thread: with the default of 5 ms it would wait for the loop more than for the disk.
+    sys.setswitchinterval(0.001)
     uvloop.run(_run(settings)) if sys.platform != "win32" else asyncio.run(_run(settings))
     return 0
 

@@ -4,6 +4,7 @@ Two readers of one queue: the live loop sends what is newest and is the only one
 replay loop carries the rest, oldest first. One backoff for all of them, so that retries never multiply.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -43,10 +44,25 @@ class Forwarder:
         self._clock = clock
         self._jitter = random.Random(lane.site_id)  # noqa: S311 -- spreads retries, hides nothing
         self._lost_told = False
+        self._well = asyncio.Event()
+        """Set while Enexa answers; the live loop finds out when it is back."""
+        self._well.set()
+        self._behind = asyncio.Event()
+        """Set while there may be something for the replay."""
+        self._behind.set()
         self._gaps = msgspec.json.Decoder(Gap)
 
     def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
-        return (self.run_live, self.run_replay, self.run_events, self.run_status, self.run_config, self.run_schedule)
+        return (
+            self.run_live,
+            self.run_replay,
+            self.run_events,
+            self.run_status,
+            self.run_config,
+            self.run_acks,
+            self.run_schedule,
+            self.run_wanted_schedule,
+        )
 
     async def run_live(self) -> None:
         """The newest samples first; the only loop that probes while Enexa is away."""
@@ -58,15 +74,18 @@ class Forwarder:
             send = lane.outbox.next_live()
             if send is not None:
                 await self._carry(send)
+                if lane.outbox.oldest_pending is not None:
+                    self._behind.set()
 
     async def run_replay(self) -> None:
         """Whatever is older and unconfirmed, oldest first, while the live lane goes well."""
         lane = self._lane
         while True:
-            await self._until_well()
+            await self._well.wait()
+            self._behind.clear()
             send = lane.outbox.next_replay()
             if send is None:
-                await self._clock.sleep(1.0)
+                await self._behind.wait()
                 continue
             if not await self._carry(send):
                 await self._clock.sleep(1.0)
@@ -77,20 +96,20 @@ class Forwarder:
             if not lane.events.pending_count:
                 await lane.scribe.event_kept.wait()
             lane.scribe.event_kept.clear()
-            await self._until_well()
+            await self._well.wait()
             await self._carry_events()
 
     async def run_status(self) -> None:
         while True:
-            await self._until_well()
+            await self._well.wait()
             await self._try(lambda: self._enexa.post_status(self._lane.status(self._clock.now())))
             await self._clock.sleep(STATUS_EVERY_S)
 
     async def run_config(self) -> None:
-        """Poll the configuration; say what became of each version."""
+        """Poll the configuration."""
         lane = self._lane
         while True:
-            await self._until_well()
+            await self._well.wait()
             try:
                 config = await self._useful(lambda: self._enexa.config(lane.site_id))
             except (Refused, Unreachable):
@@ -98,26 +117,42 @@ class Forwarder:
                 continue
             if config is not None:
                 lane.take_config(config)
-            deadline_s = self._clock.now().s + CONFIG_EVERY_S
-            while self._clock.now().s < deadline_s:
-                await self._acknowledge()
+            await self._clock.sleep(CONFIG_EVERY_S)
+
+    async def run_acks(self) -> None:
+        """Say what became of each version of the configuration."""
+        lane = self._lane
+        while True:
+            await lane.config_acked.wait()
+            lane.config_acked.clear()
+            await self._well.wait()
+            await self._acknowledge()
+            if lane.config_acks:
+                lane.config_acked.set()
                 await self._clock.sleep(1.0)
 
     async def run_schedule(self) -> None:
-        """Fetch the plan on a slow beat, and soon when resync waits for a fresh one."""
-        lane = self._lane
-        next_s = self._clock.now().s
+        """Fetch the plan on a slow beat."""
         while True:
-            await self._until_well()
-            now = self._clock.now()
-            wanted = lane.agent.wants_plan and lane.agent.config is not None
-            if wanted or now.s >= next_s:
-                schedule = await self._try(lambda: self._enexa.schedule(lane.site_id))
-                next_s = now.s + SCHEDULE_EVERY_S
-                if schedule is not None:
-                    lane.take_schedule(schedule)
-                    wanted = False
-            await self._clock.sleep(PLAN_WANTED_EVERY_S if wanted else 1.0)
+            await self._well.wait()
+            await self._fetch_schedule()
+            await self._clock.sleep(SCHEDULE_EVERY_S)
+
+    async def run_wanted_schedule(self) -> None:
+        """Fetch the plan soon when resync waits for a fresh one."""
+        lane = self._lane
+        while True:
+            await lane.plan_wanted.wait()
+            lane.plan_wanted.clear()
+            await self._well.wait()
+            if lane.agent.wants_plan:
+                await self._fetch_schedule()
+                await self._clock.sleep(PLAN_WANTED_EVERY_S)
+
+    async def _fetch_schedule(self) -> None:
+        schedule = await self._try(lambda: self._enexa.schedule(self._lane.site_id))
+        if schedule is not None:
+            self._lane.take_schedule(schedule)
 
     # ---- one exchange ------------------------------------------------------------------------------------------------
 
@@ -243,6 +278,7 @@ class Forwarder:
         except (Refused, Unreachable) as error:
             retry_after = error.facts.get("retry_after_s")
             lane.exchanged(False)
+            self._well.clear()
             lane.courier.failed(
                 self._clock.now(),
                 jitter=self._jitter.random(),
@@ -252,6 +288,7 @@ class Forwarder:
             raise
         lane.exchanged(True)
         lane.courier.succeeded()
+        self._well.set()
         self._tell(lost=False)
         return result
 
@@ -268,8 +305,3 @@ class Forwarder:
         wait_s = self._lane.courier.wait_s(self._clock.now())
         if wait_s > 0.0:
             await self._clock.sleep(wait_s)
-
-    async def _until_well(self) -> None:
-        """Wait while Enexa is away; the live loop finds out when it is back."""
-        while self._lane.courier.troubled:
-            await self._clock.sleep(0.5)

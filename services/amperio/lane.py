@@ -76,6 +76,8 @@ class SiteLane:
             on_works=self._store_works,
         )
         self.config_acks: list[ConfigAck] = []
+        self.config_acked = asyncio.Event()
+        self.plan_wanted = asyncio.Event()
         self.image_at: Moment | None = None
         self.overruns = 0
         self.due_s = 0.0
@@ -234,6 +236,9 @@ class SiteLane:
         self._cycled_at = self._clock.now()
         if settled.config_ack is not None:
             self.config_acks.append(settled.config_ack)
+            self.config_acked.set()
+        if self.agent.wants_plan and self.agent.config is not None:
+            self.plan_wanted.set()
 
     async def _look(self, now: Moment) -> SiteImage | None:
         self._cycle_number += 1

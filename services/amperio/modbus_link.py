@@ -10,9 +10,11 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import cast
 
 import structlog
+from msgspec import Struct
 
 from services.amperio.site.orders import Orders, Outcome, Outcomes
 from services.amperio.site.reads import Reading, ReadRequest
@@ -53,70 +55,164 @@ EXCEPTIONS: dict[int, type[DeviceRefused]] = {
 log = structlog.get_logger()
 
 
+class Ask(Struct, frozen=True, kw_only=True):
+    """One request, and what a right reply says: so many bytes of data, or an echo."""
+
+    unit_id: int
+    pdu: bytes
+    data_bytes: int = 0
+    echo: bytes = b""
+
+
 class _Connection(asyncio.Protocol):
-    """Bytes of one TCP connection: a request out, a whole frame in; whatever comes unasked ends it."""
+    """Bytes of one TCP connection: one request is in flight, its reply brings out the next one.
+
+    A conversation of ten reads wakes its task once, not ten times. What comes unasked ends the connection.
+    """
 
     def __init__(self, frames: deque[tuple[str, bytes]]) -> None:
-        self.transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
         self._frames = frames
         self._received = b""
-        self._reply: asyncio.Future[bytes] | None = None
+        self._asks: Sequence[Ask] = ()
+        self._answers: list[bytes | DeviceRefused] = []
+        self._done: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle
         self._transaction_id = 0
+        self._asked_s = self._timeout_s = 0.0
 
     @property
     def open(self) -> bool:
-        return self.transport is not None and not self.transport.is_closing()
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def converse(self, asks: Sequence[Ask], timeout_s: float) -> list[bytes | DeviceRefused]:
+        """The reply to each, in order; OSError where one does not come within `timeout_s`, WrongReply where it lies."""
+        assert self._done is None, "one conversation at a time"
+        if not self.open:
+            raise ConnectionError("the station closed the connection")
+        self._asks, self._answers, self._timeout_s = asks, [], timeout_s
+        self._done = done = self._loop.create_future()
+        self._send()
+        self._watch(timeout_s)
+        try:
+            await done
+        finally:
+            self._timer.cancel()
+            self._done = None
+        return self._answers
+
+    def abort(self) -> None:
+        """Drop the connection at once; what is on its way belongs to nobody."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is no subclass of asyncio's.
-        self.transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Noticed now, not at the timeout."""
-        self.transport = None
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(ConnectionError(str(exc) if exc else "the station closed the connection"))
+        self._transport = None
+        self._fail(ConnectionError(str(exc) if exc else "the station closed the connection"))
 
     def data_received(self, data: bytes) -> None:
         self._frames.append(("<", data))
-        if self._reply is None or self._reply.done():
+        if self._done is None or self._done.done():
             self.abort()
             return
         received = self._received = self._received + data if self._received else data
         if len(received) < HEADER.size:
             return
-        length = int.from_bytes(received[4:6], "big")
-        if len(received) >= length + 6 or not LENGTH_LEAST <= length <= LENGTH_MOST:
-            self._reply.set_result(received)
+        length = received[4] << 8 | received[5]
+        if len(received) < length + 6 and LENGTH_LEAST <= length <= LENGTH_MOST:
+            return
+        try:
+            self._answers.append(judged(received, self._transaction_id, self._asks[len(self._answers)]))
+        except WrongReply as error:
+            self._fail(error)
+            return
+        if len(self._answers) < len(self._asks):
+            self._send()
+        else:
+            self._done.set_result(None)
 
-    async def ask(self, unit_id: int, pdu: bytes, timeout_s: float) -> tuple[int, bytes]:
-        """The transaction id that was used, and the bytes that came; OSError or TimeoutError where none did."""
-        assert self._reply is None, "one request in flight"
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionError("the station closed the connection")
-        loop = asyncio.get_running_loop()
+    def _send(self) -> None:
+        assert self._transport is not None
+        ask = self._asks[len(self._answers)]
         self._transaction_id = (self._transaction_id + 1) & 0xFFFF
         self._received = b""
-        self._reply = reply = loop.create_future()
-        frame = HEADER.pack(self._transaction_id, 0, len(pdu) + 1, unit_id) + pdu
+        self._asked_s = self._loop.time()
+        frame = HEADER.pack(self._transaction_id, 0, len(ask.pdu) + 1, ask.unit_id) + ask.pdu
         self._frames.append((">", frame))
-        deadline = loop.call_later(timeout_s, _expire, reply)
-        try:
-            self.transport.write(frame)
-            return self._transaction_id, await reply
-        finally:
-            deadline.cancel()
-            self._reply = None
+        self._transport.write(frame)
 
-    def abort(self) -> None:
-        """Drop the connection at once; what is on its way belongs to nobody."""
-        if self.transport is not None:
-            self.transport.abort()
+    def _fail(self, error: Exception) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+
+    def _watch(self, wait_s: float) -> None:
+        """One timer for a whole conversation: it looks when the latest request was sent."""
+        self._timer = self._loop.call_later(wait_s, self._look)
+
+    def _look(self) -> None:
+        left_s = self._asked_s + self._timeout_s - self._loop.time()
+        if left_s > 0.0:
+            self._watch(left_s)
+        else:
+            self._fail(TimeoutError("no reply in time"))
 
 
-def _expire(reply: asyncio.Future[bytes]) -> None:
-    if not reply.done():
-        reply.set_exception(TimeoutError("no reply in time"))
+def judged(frame: bytes, transaction_id: int, ask: Ask) -> bytes | DeviceRefused:
+    """The body of a reply or the station's refusal, after every check on the raw frame; WrongReply for all else."""
+    if len(frame) < 9:
+        raise WrongReply("a reply that is too short", got_bytes=len(frame))
+    got_id, protocol, length, unit_id, function = REPLY.unpack_from(frame)
+    asked = ask.pdu[0]
+    if got_id != transaction_id:
+        raise _foreign("the transaction id")
+    if protocol != 0:
+        raise _foreign("the protocol id")
+    if length + 6 != len(frame):
+        raise _foreign("the length")
+    if unit_id != ask.unit_id:
+        raise _foreign("the unit")
+    if function == asked:
+        body = frame[8:]
+        if ask.echo:
+            if body != ask.echo:
+                raise WrongReply("a write was answered with another echo", got=body.hex())
+            return body
+        if len(body) != 1 + ask.data_bytes or body[0] != ask.data_bytes:
+            raise WrongReply("a reply of another length", asked_bytes=ask.data_bytes, got_bytes=len(body) - 1)
+        return body[1:]
+    if function != asked | 0x80:
+        raise _foreign("the function code")
+    if len(frame) != 9:
+        raise WrongReply("an exception of another length", got_bytes=len(frame))
+    code = frame[8]
+    return EXCEPTIONS.get(code, DeviceFailed)(f"the station answered exception {code:#04x}", exception=code)
+
+
+def _foreign(what: str) -> WrongReply:
+    return WrongReply(f"a reply that does not belong to the request: {what}")
+
+
+@cache
+def read_ask(unit_id: int, table: Table, address: int, count: int) -> Ask:
+    function = READ_INPUT if table is Table.INPUT else READ_HOLDING
+    return Ask(unit_id=unit_id, pdu=bytes((function,)) + WORDS.pack(address, count), data_bytes=2 * count)
+
+
+def write_ask(write: RegisterWrite) -> Ask:
+    words = struct.pack(f">{len(write.words)}H", *write.words)
+    if write.function == WRITE_ONE:
+        assert len(write.words) == 1
+        echo = struct.pack(">H", write.address) + words
+        return Ask(unit_id=write.unit_id, pdu=bytes((write.function,)) + echo, echo=echo)
+    echo = WORDS.pack(write.address, len(write.words))
+    sent = bytes((write.function,)) + echo + bytes((len(words),)) + words
+    return Ask(unit_id=write.unit_id, pdu=sent, echo=echo)
 
 
 class ModbusLink:
@@ -147,13 +243,13 @@ class ModbusLink:
         """All readings of a cycle; LinkDown where the station is not there (also while waiting to try again)."""
         if not self.up:
             await self._connect()
-        return tuple([await self._read(request) for request in requests])
+        return await self._read(requests)
 
     async def carry_out(self, orders: Orders) -> Outcomes:
         """Each write with its read-back, in order, then the checks; a lost link ends it, and what was left says so."""
         writes = tuple([await self._write(write) for write in orders.writes])
         try:
-            checks = tuple([await self._read(request) for request in orders.checks])
+            checks = await self._read(orders.checks)
         except LinkDown:
             checks = ()
         return Outcomes(writes=writes, checks=checks)
@@ -197,36 +293,33 @@ class ModbusLink:
             self._told_down = False
             log.info("link_back", site_id=self.site_id)
 
-    # ---- one exchange ------------------------------------------------------------------------------------------------
+    # ---- conversations -----------------------------------------------------------------------------------------------
 
-    async def _read(self, request: ReadRequest) -> Reading:
-        try:
-            data = await self._read_words(request.unit_id, request.table, request.address, request.count)
-        except DeviceRefused as error:
-            return Reading(request=request, error_code=error.code)
-        return Reading(request=request, data=data)
-
-    async def _read_words(self, unit_id: int, table: Table, address: int, count: int) -> bytes:
-        function = READ_INPUT if table is Table.INPUT else READ_HOLDING
-        body = await self._ask(unit_id, function, WORDS.pack(address, count))
-        if len(body) != 1 + 2 * count or body[0] != 2 * count:
-            raise self._down(WrongReply("a reply of another length", asked=count, got_bytes=len(body)))
-        return body[1:]
+    async def _read(self, requests: Sequence[ReadRequest]) -> tuple[Reading, ...]:
+        asks = [read_ask(each.unit_id, each.table, each.address, each.count) for each in requests]
+        answers = await self._converse(asks) if asks else ()
+        return tuple(
+            Reading(request=request, data=answer)
+            if isinstance(answer, bytes)
+            else Reading(request=request, error_code=answer.code)
+            for request, answer in zip(requests, answers, strict=True)
+        )
 
     async def _write(self, write: RegisterWrite) -> Outcome:
         """The write and its read-back; a lost reply is resolved by reading, never by writing again blindly."""
         try:
-            await self._write_words(write)
-            data = await self._read_words(write.unit_id, Table.HOLDING, write.address, len(write.words))
+            await self._write_patiently(write_ask(write))
+            back = read_ask(write.unit_id, Table.HOLDING, write.address, len(write.words))
+            data = await self._one(back)
         except SiteError as error:
             refused = isinstance(error, DeviceRefused) and not error.retry
             return Outcome(write=write, error_code=error.code, refused=refused)
         return Outcome(write=write, words=struct.unpack(f">{len(write.words)}H", data))
 
-    async def _write_words(self, write: RegisterWrite) -> None:
+    async def _write_patiently(self, ask: Ask) -> None:
         for pause_s in (*BUSY_PAUSES_S, None):
             try:
-                await self._write_once(write)
+                await self._one(ask)
             except DeviceBusy:
                 if pause_s is None:
                     raise
@@ -234,54 +327,28 @@ class ModbusLink:
             else:
                 return
 
-    async def _write_once(self, write: RegisterWrite) -> None:
-        words = struct.pack(f">{len(write.words)}H", *write.words)
-        if write.function == WRITE_ONE:
-            assert len(write.words) == 1
-            sent = echo = struct.pack(">H", write.address) + words
-        else:
-            echo = WORDS.pack(write.address, len(write.words))
-            sent = echo + bytes((len(words),)) + words
-        body = await self._ask(write.unit_id, write.function, sent)
-        if body != echo:
-            raise self._down(WrongReply("a write was answered with another echo", got=body.hex()))
+    async def _one(self, ask: Ask) -> bytes:
+        (answer,) = await self._converse((ask,))
+        if isinstance(answer, DeviceRefused):
+            raise answer
+        return answer
 
-    async def _ask(self, unit_id: int, function: int, body: bytes) -> bytes:
-        """The body of the reply to one request, after every check on the raw frame."""
-        connection = self._connection
-        if connection is None:
+    async def _converse(self, asks: Sequence[Ask]) -> list[bytes | DeviceRefused]:
+        """The answers to all; LinkDown where one did not come or was not one, and the connection is gone with it."""
+        if self._connection is None:
             raise LinkDown("the connection is gone")
         try:
-            transaction_id, frame = await connection.ask(unit_id, bytes((function,)) + body, self._timeout_s)
+            answers = await self._connection.converse(asks, self._timeout_s)
+        except WrongReply as error:
+            raise self._down(error) from error
         except OSError as error:
             raise self._down(LinkDown(f"no valid reply: {_told(error)}")) from error
         except asyncio.CancelledError:
             # The reply would arrive for the next request.
             self.close()
             raise
-        return self._checked(frame, transaction_id, unit_id, function)
-
-    def _checked(self, frame: bytes, transaction_id: int, unit_id: int, function: int) -> bytes:
-        if len(frame) < 9:
-            raise self._down(WrongReply("a reply that is too short", got_bytes=len(frame)))
-        got_id, protocol, length, got_unit, got_function = REPLY.unpack_from(frame)
-        checks = (
-            (got_id == transaction_id, "the transaction id"),
-            (protocol == 0, "the protocol id"),
-            (length + 6 == len(frame), "the length"),
-            (got_unit == unit_id, "the unit"),
-            (got_function in (function, function | 0x80), "the function code"),
-        )
-        for good, what in checks:
-            if not good:
-                raise self._down(WrongReply(f"a reply that does not belong to the request: {what}"))
         self._answered()
-        if got_function == function:
-            return frame[8:]
-        if len(frame) != 9:
-            raise self._down(WrongReply("an exception of another length", got_bytes=len(frame)))
-        code = frame[8]
-        raise EXCEPTIONS.get(code, DeviceFailed)(f"the station answered exception {code:#04x}", exception=code)
+        return answers
 
 
 def _told(error: BaseException) -> str:

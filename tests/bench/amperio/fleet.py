@@ -177,6 +177,7 @@ def main(words: list[str]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     os.sched_setaffinity(0, {CORES[0]})
+    sys.setswitchinterval(0.001)
     with peers(sites), tempfile.TemporaryDirectory() as directory:
         if "--profile" in words:
             import cProfile  # noqa: PLC0415 -- only here

@@ -1,7 +1,6 @@
 """Our own rules of the port: pipelining, fragments, bad headers, limits and ends."""
 
 import asyncio
-import random
 import ssl
 import struct
 from pathlib import Path
@@ -172,45 +171,6 @@ async def test_a_flood_of_one_peer_keeps_no_other_waiting_and_is_answered_whole(
 
         await asyncio.gather(listen(), ask())
         assert order == ["healthy", "greedy"]
-
-
-async def test_mutated_requests_never_disturb_a_healthy_client() -> None:
-    chance = random.Random(20240615)
-    async with serving(most_connections=50) as served:
-        healthy = await served.connect()
-        bad = await served.connect()
-        for round_ in range(400):
-            frames = b"".join(_mutated(chance) for _ in range(25))
-            bad.send(frames)
-            await bad.bytes_until_quiet(0.001)
-            if bad.reader.at_eof() or bad.writer.is_closing():
-                await bad.close()
-                bad = await served.connect()
-            if round_ % 10 == 0:
-                reply = await healthy.ask(READ_GRID, transaction=round_)
-                assert len(reply) == 58
-        assert (await healthy.ask(read(3, 515, 1)))[0] == 3
-
-
-GOOD = [READ_GRID, read(3, 2500, 12), struct.pack(">BHH", 6, 2500, 10), struct.pack(">BHHB2H", 16, 2506, 2, 4, 0, 9)]
-
-
-def _mutated(chance: random.Random) -> bytes:
-    """A request that began well: bits flipped, cut, doubled or made up."""
-    pdus = [
-        READ_GRID,
-        read(3, 2500, 12),
-        struct.pack(">BHH", 6, 2500, 10),
-        struct.pack(">BHHB2H", 16, 2506, 2, 4, 0, 9),
-    ]
-    frame = bytearray(request(chance.choice(pdus), transaction=chance.randrange(65_536)))
-    for _ in range(chance.randrange(3)):
-        frame[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
-    if chance.random() < 0.1:
-        del frame[chance.randrange(len(frame)) :]
-    if chance.random() < 0.05:
-        frame += chance.randbytes(chance.randrange(300))
-    return bytes(frame)
 
 
 async def test_modbus_security_wants_a_client_certificate(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.chargepost.layout import Block, Span, Table
-from shared.chargepost.registers import CONFIG, CONTROL_1, MANAGEMENT, READ_BLOCKS
+from emulator.device.measures import measures_of
+from shared.chargepost.layout import F32, TEXT, Block, Field, Span, Table
+from shared.chargepost.registers import CONFIG, CONTROL_1, MANAGEMENT, READ_BLOCKS, SPANS, all_fields
+from shared.scenario.load import load_scenario
 from tests.unit.emulator.rig import Rig
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_TARGET = 0x01, 0x02, 0x03, 0x0B
@@ -168,26 +170,103 @@ def test_the_name_of_the_controller_is_kept() -> None:
     assert rig.read(MANAGEMENT).controller_name == "amperio SITE001"
 
 
-@pytest.mark.parametrize("span", [MANAGEMENT, CONFIG, CONTROL_1], ids=lambda span: span.name)
-@settings(max_examples=60, deadline=None)
+# --- every register ---------------------------------------------------------------------------------------------------
+
+FIELDS = tuple(all_fields())
+SUNNY = Rig("chargepost_pv", load_scenario("reference_day")).charging(max_kw=100.0).run(20)
+"""A station with PV, a car and the sun: everything that can be measured is."""
+
+
+def name_of(field: Field) -> str:
+    return f"{field.span}.{field.name}"
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=name_of)
+def test_every_register_reads_the_same_whole_and_word_by_word_and_in_its_own_table_only(field: Field) -> None:
+    function, unit = field.table.value, field.unit_id
+
+    whole = SUNNY.words(function, field.address, field.words, unit=unit)
+    halves = [SUNNY.words(function, address, 1, unit=unit) for address in range(field.address, field.end)]
+
+    assert whole == tuple(word for (word,) in halves)
+    assert SUNNY.ask(fc(7 - function, field.address, 1), unit=unit) == bytes((0x80 | (7 - function), ILLEGAL_ADDRESS))
+
+
+@pytest.mark.parametrize("span", [span for span in SPANS if span.table is Table.INPUT], ids=lambda span: span.name)
+def test_every_measurement_on_the_wire_is_what_the_physics_say(span: Span[Any]) -> None:
+    fields = sorted(span.fields.values(), key=lambda field: field.address)
+    shown = SUNNY.read(span)
+
+    for field, value in zip(fields, measures_of(SUNNY.post)[span.name](), strict=True):
+        resolution = 0.0 if field.reg.kind is F32 else abs(field.reg.factor) / 2.0
+        seen = getattr(shown, field.name)
+        assert (seen is None) == (value is None), field.name
+        if seen is not None:
+            assert seen == pytest.approx(value, rel=1e-6, abs=resolution + 1e-9), field.name
+
+
+@pytest.mark.parametrize("field", [f for f in FIELDS if f.reg.writable], ids=name_of)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_a_single_register_takes_every_legal_word_and_refuses_every_other(span: Span[Any], data: st.DataObject) -> None:
-    fields = [f for f in span.fields.values() if f.reg.writable and f.words == 1]
-    field = data.draw(st.sampled_from(fields))
-    word = data.draw(st.integers(0, 0xFFFF))
-    rig = Rig()
+def test_every_register_takes_its_range_and_nothing_else_and_reads_back_word_by_word(
+    field: Field, data: st.DataObject
+) -> None:
+    kind, unit = field.reg.kind, field.unit_id
+    SUNNY.post.bank.power_on()
+    before = SUNNY.words(3, field.address, field.words, unit=unit)
+    if kind is TEXT:
+        raw: float | bytes = data.draw(st.binary(min_size=32, max_size=32) | st.text("aZ9 -", max_size=32).map(padded))
+    else:
+        edges = [edge + step for edge in (field.reg.low, field.reg.high) if edge is not None for step in (-1, 0, 1)]
+        in_kind = st.integers(int(kind.low), int(kind.high))
+        raw = data.draw(st.sampled_from([edge for edge in edges if kind.low <= edge <= kind.high]) | in_kind)
+    code = ">" + ("32s" if kind is TEXT else kind.code)
+    words = struct.unpack(f">{field.words}H", struct.pack(code, raw))
+
+    answered = SUNNY.put(field.address, *words, unit=unit, many=field.words > 1)
+
+    kept = taken(field, raw)
+    assert answered == (ILLEGAL_VALUE if kept is None else 0)
+    after = before if kept is None else struct.unpack(f">{field.words}H", struct.pack(code, kept))
+    assert SUNNY.words(3, field.address, field.words, unit=unit) == after
+
+
+def taken(field: Field, raw: float | bytes) -> float | bytes | None:
+    """What the map says that a register holds after this write at power-on; None where it is refused."""
+    if isinstance(raw, bytes):
+        return raw if raw.isascii() else None
     low, high = field.reg.low, field.reg.high
     assert low is not None
     assert high is not None
-    legal = low <= word <= high
     if field.vendor == "station.config.soc_cp_max":
-        legal = legal and word > 20
-    if field.vendor in {"station.config.soc_reserve", "charger.mgmt.soc_cp_max"}:
-        legal = legal and word <= 90 - (field.vendor == "station.config.soc_reserve")
+        low = 21  # above the reserve of 20
+    if field.vendor == "station.config.soc_reserve":
+        high = min(high, 89)  # below the ceiling of 90
+    if field.vendor == "charger.mgmt.soc_cp_max":
+        high = min(high, 90)  # not above the station's
+    if field.optional and raw == field.reg.kind.sentinel:
+        return raw
+    if raw > high and field.reg.clamps:
+        return high
+    return raw if low <= raw <= high else None
 
-    assert rig.put(field.address, word, many=False) == (0 if legal else ILLEGAL_VALUE)
-    if legal:
-        assert rig.words(3, field.address, 1) == (word,)
+
+def padded(text: str) -> bytes:
+    return text.encode().ljust(32, b"\0")
+
+
+@pytest.mark.parametrize("field", [f for f in FIELDS if f.reg.writable and f.words > 1], ids=name_of)
+def test_no_part_of_a_value_is_ever_written(field: Field) -> None:
+    unit = field.unit_id
+    before = SUNNY.words(3, field.address, field.words, unit=unit)
+
+    for first in range(field.address, field.end):
+        assert SUNNY.put(first, 0, unit=unit, many=False) == ILLEGAL_VALUE
+        for count in range(1, field.end - first + 1):
+            if count < field.words:
+                assert SUNNY.put(first, *[0] * count, unit=unit) == ILLEGAL_VALUE
+
+    assert SUNNY.words(3, field.address, field.words, unit=unit) == before
 
 
 @settings(max_examples=60, deadline=None)

@@ -77,6 +77,7 @@ def test_every_drill_fails_where_nothing_of_it_is_seen() -> None:
 def test_an_alert_that_comes_before_its_minute_is_not_in_time() -> None:
     run = DrillRun(BY_KEY["enexa_cannot_reach_amperio"], BEGAN, "operator")
     silent = frozenset({"middleware_silent"})
+    run.tick(at(5.0, reachable=False))
     run.tick(at(40.0, reachable=False, open_alerts=silent))
     early = run.view().findings[1].outcome
     run.tick(at(62.0, reachable=False, open_alerts=silent))

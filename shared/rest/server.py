@@ -84,6 +84,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._arm(REQUEST_BODY_DEADLINE_S)
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            self._refuse(400, "invalid_message", "only HTTP/1.1 and HTTP/1.0 are spoken here")
         if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
             self._refuse(400, "invalid_message", "a request has exactly one Host")
         if not self.transport.is_closing():

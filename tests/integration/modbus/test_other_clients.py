@@ -15,6 +15,7 @@ from pyModbusTCP.client import ModbusClient
 from tests.integration.modbus.served import Served, serving
 
 NODE = Path(__file__).parent / "node"
+NPM_S = 120.0
 POWER_ON = [60, 0, 0, 0, 0, 0, 0, 40_000, 0x8000, 0, 0, 0]
 WRITTEN = [30, 0, 0, 0, 0, 0, 1, 0x53D8, 0x8000, 0, 0, 0]
 
@@ -80,11 +81,16 @@ async def test_py_modbus_tcp() -> None:
         assert seen["codes"] == [1, 2, 3, 0x0B]
 
 
-async def ran(*command: str, cwd: Path | None = None) -> tuple[int, str]:
+async def ran(*command: str, cwd: Path | None = None, within_s: float = 25.0) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 25.0)
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), within_s)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
     return process.returncode or 0, out.decode()
 
 
@@ -119,18 +125,22 @@ async def modbus_serial() -> Path:
         pytest.skip("npm or node is not installed: the JavaScript client is left out")
     place = Path(tempfile.gettempdir()) / "chargepost-modbus-serial-8.0.25"
     if not (place / "node_modules" / "modbus-serial").exists():
-        place.mkdir(exist_ok=True)
-        shutil.copy(NODE / "package.json", place)
+        draft = Path(tempfile.mkdtemp(prefix="chargepost-npm-"))
+        shutil.copy(NODE / "package.json", draft)
+        fetch = ("npm", "install", "--omit=optional", "--no-audit", "--no-fund")
         try:
-            code, out = await ran("npm", "install", "--omit=optional", "--no-audit", "--no-fund", cwd=place)
+            code, out = await ran(*fetch, cwd=draft, within_s=NPM_S)
         except TimeoutError:
-            pytest.skip("npm did not bring modbus-serial in time")
+            pytest.skip(f"npm did not bring modbus-serial within {NPM_S:.0f} s")
         if code != 0:
             pytest.skip(f"npm cannot bring modbus-serial: {out.strip()[-200:]}")
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.move(draft, place)
     shutil.copy(NODE / "conformance.js", place)
     return place
 
 
+@pytest.mark.timeout(NPM_S + 60)
 async def test_modbus_serial_from_npm() -> None:
     place = await modbus_serial()
     async with serving() as served:

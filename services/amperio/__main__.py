@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from services.amperio.conformance.command import add_arguments as add_kit_arguments
+from services.amperio.conformance.command import run as run_kit
 from services.amperio.controllers import CONTROLLERS, Controllers
 from services.amperio.locks import LOCKS, Locks
 from services.amperio.settings import Settings, settings_from, station_address
@@ -111,6 +113,10 @@ def _unlock(settings: Settings, told: argparse.Namespace) -> int:
     return 0
 
 
+def _conformance(_: Settings, told: argparse.Namespace) -> int:
+    return run_kit(told)
+
+
 def _locks(settings: Settings, site_id: str) -> Locks:
     named = {site for site, _, _ in settings.stations()}
     enrolled = {each.site_id for each in Controllers(settings.data_dir / CONTROLLERS).active()}
@@ -136,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     unlock = commands.add_parser("unlock", help="unlock a site; the only way out of a lock or an emergency stop")
     unlock.add_argument("site")
     unlock.set_defaults(command=_unlock)
+    kit = commands.add_parser("conformance", help="ask an Enexa or a station, ours or a real one, what it should do")
+    add_kit_arguments(kit)
+    kit.set_defaults(command=_conformance)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""What Enexa asks of a real Amperio, from outside."""

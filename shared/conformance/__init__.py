@@ -1,0 +1,1 @@
+"""The frame of the conformance kits: checks, verdicts on two axes, reports, and the customer's page to trace to."""

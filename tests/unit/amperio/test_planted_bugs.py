@@ -1,0 +1,155 @@
+"""The proofs of the goals bite: with the mechanism taken out, each of them fails."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from services.amperio.site import agent, autonomy, limits, trust
+from services.amperio.site.agent import SiteAgent
+from services.amperio.site.autonomy import Autonomy
+from services.amperio.site.control import Wish
+from services.amperio.site.image import SiteImage
+from services.amperio.site.ledger import Ledger
+from services.amperio.site.limits import LimitsInForce
+from services.amperio.site.outbox import Courier, EventBox, Outbox, Thinning
+from services.amperio.site.watchdog import Beat, Duty, Watchdog
+from shared.clock import ManualClock
+from shared.contract.telemetry import Mode
+from shared.moment import Moment
+from tests.unit.amperio import (
+    test_agent,
+    test_autonomy,
+    test_image,
+    test_ledger,
+    test_limits,
+    test_outbox,
+    test_watchdog,
+)
+
+REAL_LIMITS = limits.limits_in_force
+REAL_TICK = Watchdog.tick
+REAL_SILENCE = Autonomy._silence
+
+
+class Bug(Struct, frozen=True, kw_only=True):
+    """What is taken out of whom, and the proof that must notice."""
+
+    goal: str
+    of: Any
+    name: str
+    instead: Any
+    proof: Callable[..., None]
+    given: Mapping[str, Any] = {}
+
+
+def unlimited(*args: Any, **more: Any) -> LimitsInForce:
+    return msgspec.structs.replace(REAL_LIMITS(*args, **more), import_max_kw=87.0)
+
+
+def beats_whoever_hangs(self: Watchdog, now: Moment) -> Beat:
+    return msgspec.structs.replace(REAL_TICK(self, now), due=True, missing=())
+
+
+def beats_late(self: Watchdog, now: Moment) -> Beat:
+    return Beat(due=self.beaten_s_ago(now) > 0.9 * self.interval_s)
+
+
+def keeps_everything(self: Outbox) -> Thinning | None:
+    return None
+
+
+def forgets_far_too_much(self: Outbox) -> Thinning | None:
+    if self.rows <= self.rows_max:
+        return None
+    return Thinning(first=self._oldest, last=self._next - 1, keep_every=0)
+
+
+def takes_all(self: Any, *_: Any, **__: Any) -> None:
+    return None
+
+
+def applies_what_was_not_read_back(self: SiteAgent, now: Moment, *_: Any) -> None:
+    for pending in self.desk.waiting():
+        self.desk.apply(now, pending, None, None)
+
+
+def impatient(self: Autonomy, now: Moment, schedule_in_force: bool) -> Any:
+    self.silent_after_s = 50.0
+    return REAL_SILENCE(self, now, schedule_in_force)
+
+
+def wishes_on_its_own(self: SiteAgent, *_: Any) -> Wish:
+    return Wish(quantity="battery", kw=-20.0)
+
+
+def always_on(_: Any) -> bool:
+    return True
+
+
+BUGS = [
+    Bug(goal="A4", of=Outbox, name="thinning", instead=keeps_everything,
+        proof=test_outbox.test_a4_thinning_takes_the_oldest_first_never_more_than_a_step_and_tells_every_number),
+    Bug(goal="A4", of=Outbox, name="thinning", instead=forgets_far_too_much,
+        proof=test_outbox.test_a4_thinning_takes_the_oldest_first_never_more_than_a_step_and_tells_every_number),
+    Bug(goal="A8", of=EventBox, name="number", instead=lambda self, events: tuple(
+            msgspec.structs.replace(each, sequence=self._next) for each in events),
+        proof=test_outbox.test_a8_events_are_numbered_in_order_and_equal_times_keep_both),
+    Bug(goal="A9", of=Outbox, name="next_live", instead=lambda self: self.next_replay(),
+        proof=test_outbox.test_a9_after_an_outage_the_newest_goes_first_and_history_follows_oldest_first),
+    Bug(goal="A14", of=Outbox, name="lost", instead=takes_all,
+        proof=test_outbox.test_a14_seconds_that_the_disk_refused_become_a_declared_gap),
+    Bug(goal="B2", of=Ledger, name="repeated", instead=takes_all,
+        proof=test_agent.test_b2_the_same_command_gets_the_same_answer_and_does_nothing),
+    Bug(goal="B3", of=Ledger, name="check_time", instead=takes_all,
+        proof=test_agent.test_b3_stale_commands_are_refused_and_write_nothing),
+    Bug(goal="B4", of=Ledger, name="_raise_fence", instead=takes_all,
+        proof=test_ledger.test_b4_an_old_epoch_never_acts_again_in_any_group),
+    Bug(goal="B6", of=Courier, name="failed", instead=lambda self, now, **_: 1.0,
+        proof=test_outbox.test_b6_enexa_is_tried_again_after_1_2_4_up_to_12_seconds, given={"jitter": 0.5}),
+    Bug(goal="B9", of=SiteImage, name="controlled", instead=property(always_on),
+        proof=test_agent.test_b9_a_silently_lost_control_is_seen_and_asserted_again),
+    Bug(goal="B9", of=SiteAgent, name="_settle_commands", instead=applies_what_was_not_read_back,
+        proof=test_agent.test_b9_a_command_to_a_station_that_stores_but_forgets_is_not_called_applied),
+    Bug(goal="B11", of=agent, name="check_bounds", instead=takes_all,
+        proof=test_agent.test_b11_outside_nameplate_is_refused_and_nothing_is_written, given={"power_kw": 300.0}),
+    Bug(goal="B13", of=autonomy, name="FROM_ANY", instead={autonomy.Cause.DEVICE_SILENT: Mode.DEVICE_LOST},
+        proof=test_agent.test_b13_a_locked_site_refuses_everything_and_writes_nothing),
+    Bug(goal="C1", of=Autonomy, name="_silence", instead=lambda self, now, schedule: [],
+        proof=test_autonomy.test_c1_sixty_seconds_after_the_last_useful_exchange,
+        given={"silent_s": 60.0, "schedule": True, "mode": Mode.AUTONOMOUS}),
+    Bug(goal="C2", of=Autonomy, name="_silence", instead=impatient,
+        proof=test_autonomy.test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback),
+    Bug(goal="C3", of=autonomy, name="GOOD_EXCHANGES_OVER_S", instead=0.0,
+        proof=test_autonomy.test_c3_the_fallback_is_left_only_after_three_good_exchanges_over_five_seconds),
+    Bug(goal="C4", of=agent, name="limits_in_force", instead=unlimited,
+        proof=test_agent.test_c4_when_the_schedule_ends_the_conservative_limits_take_over),
+    Bug(goal="C5", of=test_limits, name="slot_in_force", instead=lambda at, schedule, site: schedule.slots[0],
+        proof=test_limits.test_c5_a_schedule_speaks_only_inside_its_validity_slot_by_slot,
+        given={"second": 1800.0, "setpoint_kw": None}),
+    Bug(goal="C6", of=Watchdog, name="tick", instead=beats_late,
+        proof=test_agent.test_c6_the_station_is_beaten_at_least_every_third_of_its_interval, given={"watchdog_s": 10}),
+    Bug(goal="C7", of=Watchdog, name="tick", instead=beats_whoever_hangs,
+        proof=test_agent.test_c7_without_command_intake_the_heartbeat_stops_and_the_station_trips),
+    Bug(goal="C7", of=Watchdog, name="tick", instead=beats_whoever_hangs,
+        proof=test_watchdog.test_c7_whoever_hangs_silences_the_heartbeat_within_two_cycles,
+        given={"clock": ManualClock(), "hung": Duty.CONTROL}),
+    Bug(goal="C10", of=limits, name="operator_cap_kw", instead=lambda at, cap: None,
+        proof=test_agent.test_c10_the_grid_operators_cap_stands_above_everything_remote),
+    Bug(goal="C11", of=trust, name="SOC_JUMP_PCT", instead=100.0,
+        proof=test_image.test_c11_a_state_of_charge_that_jumps_halves_the_power_until_it_has_stood_for_a_minute),
+    Bug(goal="C13", of=trust, name="FROZEN_AFTER_S", instead=1e9,
+        proof=test_image.test_c13_a_station_whose_registers_stand_still_is_stale_within_ten_seconds),
+    Bug(goal="C15", of=SiteAgent, name="_wish", instead=wishes_on_its_own,
+        proof=test_agent.test_c15_a_cold_start_without_enexa_writes_limits_and_never_a_setpoint),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[f"{bug.goal}-{bug.name}" for bug in BUGS])
+def test_a_planted_bug_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bug.of, bug.name, bug.instead)
+
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        bug.proof(**bug.given)

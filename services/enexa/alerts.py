@@ -1,13 +1,13 @@
-"""Alerts for people: raised once, kept in the store, told to the pages, the log and a webhook, and cleared."""
+"""Alerts for people: raised once, kept in the store, told to the pages, the log and people, and cleared."""
 
-import asyncio
 import secrets
+from collections.abc import Sequence
 
-import aiohttp
 import msgspec
 import structlog
 
 from services.enexa.dispatching.alarms import Alarm, Turn
+from services.enexa.messengers import Messenger, Round
 from services.enexa.state import Board
 from services.enexa.store.store import Store
 from shared.clock import Clock
@@ -15,21 +15,17 @@ from shared.contract.events import Severity
 from shared.contract.reads import Alert
 from shared.errors import SiteError
 
-WEBHOOK_TIMEOUT_S = 5.0
-WEBHOOKS_WAITING_MAX = 100
-
 log = structlog.get_logger()
 
 
 class AlertBook:
     """All alerts of the platform; an alert is known by its code and its site, and is open at most once."""
 
-    def __init__(self, store: Store, board: Board, clock: Clock, *, webhook: str = "") -> None:
+    def __init__(self, store: Store, board: Board, clock: Clock, messengers: Sequence[Messenger] = ()) -> None:
         self._store = store
         self._board = board
         self._clock = clock
-        self._webhook = webhook
-        self._outgoing: asyncio.Queue[Alert] = asyncio.Queue(WEBHOOKS_WAITING_MAX)
+        self._rounds = [Round(each, clock) for each in messengers]
 
     async def load(self) -> None:
         """Open alerts survive a restart."""
@@ -81,28 +77,14 @@ class AlertBook:
             made.restore()
         return made
 
-    async def deliver(self) -> None:
-        """Send alerts to the webhook, one after the other; a loop of the application."""
-        timeout = aiohttp.ClientTimeout(total=WEBHOOK_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                alert = await self._outgoing.get()
-                try:
-                    async with session.post(
-                        self._webhook,
-                        data=msgspec.json.encode(alert),
-                        headers={"Content-Type": "application/json"},
-                        allow_redirects=False,
-                    ) as response:
-                        if response.status >= 400:
-                            log.warning("webhook_refused", status=response.status, code=alert.code)
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    log.warning("webhook_failed", code=alert.code, error=str(error) or type(error).__name__)
+    def rounds(self) -> list[Round]:
+        """What the application has to keep running, so that alerts leave the house."""
+        return self._rounds
 
     async def _tell(self, alert: Alert) -> None:
         self._board.alerted(alert)
-        if self._webhook and not self._outgoing.full():
-            self._outgoing.put_nowait(alert)
+        for each in self._rounds:
+            each.add(alert)
         try:
             await self._store.journal.save_alert(alert)
         except SiteError as error:

@@ -22,6 +22,7 @@ from services.enexa.cable import Cable, CuttableCaller, CuttableGate
 from services.enexa.drills import Drills
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
+from services.enexa.messengers import messengers
 from services.enexa.onboarding import Onboarding
 from services.enexa.planning_job import PlanningJob
 from services.enexa.platform import Platform
@@ -58,7 +59,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     prices.check(clock.now().at)
     store = Store(database_url(settings))
     platform = Platform(
-        clock=clock, store=store, prices=prices, webhook=settings.alert_webhook, raw_days=settings.raw_days
+        clock=clock, store=store, prices=prices, messengers=messengers(settings), raw_days=settings.raw_days
     )
     cable = Cable(clock)
     amperio = AmperioClient(
@@ -103,7 +104,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         *runtime.loops(),
         drills.judging,
         *([story.playing] if story else []),
-        *([platform.alerts.deliver] if settings.alert_webhook else []),
+        *(each.run for each in platform.alerts.rounds()),
     ]
     return application(
         [*routes(platform, book), *controllers.routes(onboarding, shelf, settings.reached_at())],

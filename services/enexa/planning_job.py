@@ -14,15 +14,18 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from services.enexa.planning.problem import PlanRequest
 from services.enexa.state import PlanReport
 from shared.contract.schedule import ScheduleSlot, SiteSchedule
-from shared.errors import SolverFailed
+from shared.errors import SiteError, SolverFailed
 
 if TYPE_CHECKING:
     from services.enexa.planning.plan import Plan
+
+log = structlog.get_logger()
 
 TIMEOUT_REAL_S = 60.0
 TASKS_PER_CHILD = 200
@@ -54,6 +57,11 @@ class PlanningJob:
         except BrokenProcessPool as error:
             self.close(kill=True)
             raise SolverFailed("the planner's process died") from error
+        except SiteError:
+            raise
+        except Exception as error:  # a bug in the worker; its traceback came along as the cause
+            log.exception("planner_crashed", site_id=request.site_id)
+            raise SolverFailed(f"the planner crashed: {type(error).__name__}: {error}"[:300]) from error
         return msgspec.msgpack.decode(packed, type=Planned)
 
     async def worker_pid(self) -> int:

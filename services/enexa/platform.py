@@ -15,6 +15,8 @@ from services.enexa.acceptance import NEWEST, refusal_of
 from services.enexa.alerts import AlertBook
 from services.enexa.dispatching.core import SiteCore
 from services.enexa.dispatching.triggers import Trigger
+from services.enexa.insight.balance import BalanceWatch
+from services.enexa.messengers import Messenger
 from services.enexa.pricing import PriceSource
 from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
 from services.enexa.registry.configs import changes, document_of, next_version
@@ -28,7 +30,7 @@ from shared.contract.dispatch import CommandStatus
 from shared.contract.events import Event, Severity, SiteStatus
 from shared.contract.telemetry import Gap, Rejected, Telemetry
 from shared.errors import Conflict, NotFound, SiteError, UnknownController, UnknownSite
-from shared.moment import Moment
+from shared.moment import Moment, moment_at
 
 RECENT = timedelta(minutes=30)
 UNFINISHED = (
@@ -51,18 +53,25 @@ class Platform:
     """Everything but the loops, the routes and the pages."""
 
     def __init__(
-        self, *, clock: Clock, store: Store, prices: PriceSource, webhook: str = "", raw_days: float = 31.0
+        self,
+        *,
+        clock: Clock,
+        store: Store,
+        prices: PriceSource,
+        messengers: Sequence[Messenger] = (),
+        raw_days: float = 31.0,
     ) -> None:
         self.clock = clock
         self.store = store
         self.prices = prices
         self.board = Board()
-        self.alerts = AlertBook(store, self.board, clock, webhook=webhook)
+        self.alerts = AlertBook(store, self.board, clock, messengers)
         self.cores: dict[str, SiteCore] = {}
         self.sites: dict[str, SiteRecord] = {}
         self.assets: list[AssetRecord] = []
         self.controllers: dict[str, ControllerRecord] = {}
         self.names: dict[str, str] = {}
+        self._balances: dict[str, BalanceWatch] = {}
         self.raw_kept = timedelta(days=raw_days)
         self.epoch = 0
         self.ready = False
@@ -91,7 +100,7 @@ class Platform:
                 received_at=now.at,
             )
         )
-        self._show(stored.fresh, now)
+        await self._show(stored.fresh, now)
         return stored
 
     async def keep_batch(
@@ -113,7 +122,7 @@ class Platform:
         stored = await self.store.telemetry.keep(
             Ingest(site_id=site_id, epoch=epoch, samples=tuple(good), gaps=(*gaps, *refused), received_at=now.at)
         )
-        self._show(stored.fresh, now)
+        await self._show(stored.fresh, now)
         return BatchOutcome(stored=stored, rejected=tuple(rejected))
 
     async def keep_events(self, events: Sequence[Event]) -> EventsKept:
@@ -206,6 +215,17 @@ class Platform:
             return False, error.sentence[:200]
         return True, ""
 
+    def why_no_plan(self, site_id: str, now: Moment) -> str:
+        """What stands in the way of a plan, in a sentence; empty where there is one."""
+        if self.has_plan(site_id, now):
+            return ""
+        failed = self.alerts.find("plan_failed", site_id)
+        if failed is not None:
+            return failed.text
+        if self.board.site(site_id).latest is None:
+            return "nothing to plan from: no sample was received yet"
+        return "the last plan has run out" if self.cores[site_id].schedule is not None else "no plan was made yet"
+
     def has_plan(self, site_id: str, now: Moment) -> bool:
         schedule = self.cores[site_id].schedule
         return schedule is not None and now.at < schedule.valid_until
@@ -226,12 +246,26 @@ class Platform:
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
-    def _show(self, fresh: Sequence[Telemetry], now: Moment) -> None:
+    async def _show(self, fresh: Sequence[Telemetry], now: Moment) -> None:
         """Live samples become the present; history only counts as replayed."""
         for sample in fresh:
             core = self.cores.get(sample.site_id)
             if core is not None and core.on_sample(now, sample):
                 self.board.site(sample.site_id).saw(sample, now.at)
+                await self._watch_balance(sample)
+
+    async def _watch_balance(self, sample: Telemetry) -> None:
+        """A balance that stays open is an alert: a wrong sign or a meter that lies."""
+        site_id = sample.site_id
+        watch = self._balances.get(site_id)
+        if watch is None:
+            watch = self._balances[site_id] = BalanceWatch()
+            watch.raised = self.alerts.find("balance_open", site_id) is not None
+        turn = watch.step(moment_at(sample.timestamp, sample.timestamp.timestamp()), sample)
+        if turn is not None and turn.raised:
+            await self.alerts.raise_alert("balance_open", site_id, turn.sentence, Severity.WARNING)
+        elif turn is not None:
+            await self.alerts.clear("balance_open", site_id)
 
     def _in_force(self, config: SiteConfig) -> None:
         self.cores[config.site_id].on_config(config)

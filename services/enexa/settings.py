@@ -36,6 +36,14 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     allowlist: str = ""
     """Comma-separated networks that may call at all; empty = everybody."""
     alert_webhook: str = ""
+    """Where alerts are posted as JSON; empty = nowhere."""
+    alert_smtp: str = ""
+    """The mail server for alerts: smtp://, smtp+starttls:// or smtps://HOST[:PORT]; empty = no mail."""
+    alert_mail_from: str = "enexa@localhost"
+    alert_mail_to: str = ""
+    """Comma-separated addresses."""
+    alert_smtp_user: str = ""
+    alert_smtp_password_file: Path | None = None
     raw_days: Annotated[float, Meta(ge=1.0, le=3660.0)] = 31.0
     """How long single samples are kept; means per minute stay twelve times, quarter hours for ever."""
 

@@ -23,12 +23,17 @@ def routes(platform: Platform) -> list[Route]:
     async def health(call: Call[None]) -> Answer:
         """503 only where Enexa itself cannot do its work; a silent middleware is `degraded`."""
         store_ok, store_told = await platform.store_works()
+        middleware = platform.board.middleware
         checks = [
             Check(name="loaded", ok=platform.ready),
             Check(name="store", ok=store_ok, detail=store_told),
-            Check(name="middleware", ok=platform.board.middleware.reachable),
+            Check(name="middleware", ok=middleware.reachable, detail=middleware.last_error or ""),
             *(
-                Check(name=f"plan_{site_id}", ok=platform.has_plan(site_id, call.now))
+                Check(
+                    name=f"plan_{site_id}",
+                    ok=platform.has_plan(site_id, call.now),
+                    detail=platform.why_no_plan(site_id, call.now),
+                )
                 for site_id in sorted(platform.cores)
             ),
             *(

@@ -156,3 +156,32 @@ async def test_impact_settles_what_was_measured_and_says_how_much_that_was(stage
     assert found["cost_eur"] > 0.0
     assert found.get("reactive_cost_eur") is None
     assert backwards.status == 422
+
+
+async def test_a_balance_that_stays_open_is_an_alert_until_it_closes(stage: Stage) -> None:
+    async def codes(link: Http, *, open_: bool) -> list[str]:
+        page = (await link.send("GET", "/v1/alerts", as_="viewer")).json
+        return [each["code"] for each in page["alerts"] if (each.get("cleared_at") is None) is open_]
+
+    def flows(second: int, battery_kw: float) -> dict[str, Any]:
+        return body(
+            stream_epoch="e1",
+            sequence=second + 1,
+            timestamp=(PAGE_TIME + timedelta(seconds=second)).isoformat(),
+            battery={"power_kw": battery_kw},
+            grid={"import_kw": 30.5, "export_kw": 0.0},
+            chargers=[{"power_kw": 50.0}],
+            aux_kw=0.5,
+        )
+
+    async with http(stage) as link:
+        for second in range(12):
+            await post(link, "/v1/telemetry", flows(second, -20.0))
+        raised = await codes(link, open_=True)
+        for second in range(12, 24):
+            await post(link, "/v1/telemetry", flows(second, 20.0))
+        left, ended = await codes(link, open_=True), await codes(link, open_=False)
+
+    assert raised.count("balance_open") == 1
+    assert "balance_open" not in left
+    assert ended.count("balance_open") == 1

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from services.enexa.planning_request import plan_request
 from services.enexa.store.journal import Journal
 from shared.contract.dispatch import CommandStatus, SetBatteryPower
 from shared.contract.operations import (
@@ -19,7 +22,7 @@ from shared.contract.operations import (
 )
 from shared.contract.reads import Alert, CommandRecord
 from shared.errors import StoreFailed
-from tests.integration.enexa.stage import Stage, enexa, eventually, middleware
+from tests.integration.enexa.stage import Stage, enexa, eventually, healthy, middleware
 
 PLACE = {"site_id": "SITE001"}
 pytestmark = pytest.mark.timeout(150)  # a worker process starts and plans, on a machine that may be busy
@@ -78,6 +81,24 @@ async def test_a_platform_whose_middleware_is_missing_serves_waits_alerts_and_he
 
     assert cleared.alert_id == alert.alert_id
     assert cleared.cleared_at is not None
+
+
+async def test_health_says_why_there_is_no_plan(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any, **named: Any) -> Any:
+        return msgspec.structs.replace(plan_request(*given, **named), plant=None)
+
+    async def reason() -> str:
+        checks = {each.name: each for each in (await healthy(stage)).checks}
+        return checks["plan_SITE001"].detail
+
+    assert "no sample" in await reason()
+    monkeypatch.setattr("services.enexa.runtime.plan_request", broken)
+    async with middleware(stage), pushing(stage):
+        await eventually(lambda: _contains(reason, "the planner crashed"), within_s=90)
+
+
+async def _contains(told: Callable[[], Awaitable[str]], words: str) -> bool:
+    return words in await told()
 
 
 async def _verified_setpoint(stage: Stage) -> bool:

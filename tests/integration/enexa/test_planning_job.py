@@ -6,12 +6,13 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.enexa.planning_job import PlanningJob
 from services.enexa.planning_request import plan_request
 from services.enexa.pricing import PriceSource
-from shared.errors import OutOfBounds
+from shared.errors import OutOfBounds, SolverFailed
 from tests.integration.enexa.stage import eventually
 from tests.unit.enexa.dispatching.scene import CONFIG, START, config, sample
 
@@ -41,6 +42,18 @@ async def test_a_plan_comes_back_with_its_report_and_a_bad_request_with_its_reas
     assert schedule.valid_from <= START < schedule.valid_until
     assert len(planned.report.explanations) == len(schedule.slots)
     assert "total_eur" in planned.report.costs_eur
+
+
+async def test_a_worker_that_crashes_says_why() -> None:
+    job = PlanningJob()
+    prices = PriceSource(file=None, scenario="reference_day").published(START)
+    request = plan_request(CONFIG, sample(), prices, now=START, version=7)
+    try:
+        with pytest.raises(SolverFailed, match=r"the planner crashed: \w+Error: .+"):
+            await job.make(msgspec.structs.replace(request, plant=None))
+        assert (await job.make(request)).schedule.version == 7
+    finally:
+        job.close()
 
 
 async def hold() -> None:

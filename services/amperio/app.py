@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.amperio.api import dispatch, health, sites
+from services.amperio.checks import disk_checks
 from services.amperio.controllers import CONTROLLERS, Controller, Controllers
 from services.amperio.enexa_client import EnexaClient
 from services.amperio.firmware import FIRMWARE, FirmwareKeeper
@@ -23,10 +24,12 @@ from services.amperio.store import tables
 from services.amperio.store.database import Database
 from shared.clock import Clock
 from shared.contract.operations import AMPERIO_OPENAPI, AMPERIO_TOKEN
+from shared.contract.reads import Check
 from shared.errors import BadInput
 from shared.rest.audit import AuditLine
 from shared.rest.auth import TokenBook, load_credentials
 from shared.rest.background import Background
+from shared.rest.certificates import certificate_check
 from shared.rest.gate import Gate, openapi_route, token_route
 from shared.rest.serve import application
 from shared.rest.server import Listener
@@ -114,7 +117,7 @@ class Amperio:
             limits=self.settings.limits(),
             allowlist=self.settings.networks(),
         )
-        doctor = Doctor(lanes, self.database, self.clock)
+        doctor = Doctor(lanes, self.database, self.clock, of_process=self._process_checks)
         routes = [
             token_route(AMPERIO_TOKEN, self.book),
             openapi_route(AMPERIO_OPENAPI),
@@ -123,6 +126,10 @@ class Amperio:
             *health.routes(doctor),
         ]
         return application(routes, gate, background=self._loops(lanes), on_close=(self.close,))
+
+    def _process_checks(self) -> tuple[Check, ...]:
+        max_bytes = self.settings.store_max_mb * 1024 * 1024
+        return (*disk_checks(self.database, max_bytes), *certificate_check(self.settings.tls_cert))
 
     def _loops(self, lanes: Lanes) -> list[Loop]:
         loops: list[Loop] = [Housekeeper(lanes, self.database, self.clock).run]

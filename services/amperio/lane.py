@@ -14,7 +14,7 @@ import structlog
 from services.amperio.locks import Locks
 from services.amperio.modbus_link import ModbusLink
 from services.amperio.scribe import Scribe
-from services.amperio.site.agent import SiteAgent
+from services.amperio.site.agent import GUARDED_FOR_S, SiteAgent
 from services.amperio.site.facts import Fact
 from services.amperio.site.image import SiteImage, image_of
 from services.amperio.site.ledger import Entry, ack_of
@@ -23,6 +23,7 @@ from services.amperio.site.outbox import Courier, Cursor, EventBox, Outbox
 from services.amperio.site.reads import reads_of_cycle
 from services.amperio.store import tables
 from services.amperio.store.database import Database
+from services.amperio.version import VERSION
 from shared.clock import Clock
 from shared.contract.config import Buffering, ConfigAck, SiteConfig
 from shared.contract.dispatch import DispatchAck, DispatchCommand, DispatchRecord, GridOperatorLimit
@@ -39,6 +40,9 @@ ARRIVAL_WAIT_S = 0.05
 """Real seconds that a cycle waits, after its look, for a command that is on its way to the disk."""
 STORE_STUCK_S = 0.25
 LANE_DEAD_S = 5.0
+CRASHES_MAX = 3
+CRASH_WINDOW_S = 600.0
+SILENT_S = 60.0
 
 log = structlog.get_logger()
 
@@ -83,6 +87,7 @@ class SiteLane:
         self.due_s = 0.0
         """When the latest cycle of the schedule had to begin."""
         self.starts = 0
+        self._restarts: list[float] = []
         self._clock = clock
         self._database = database
         self._locks = locks
@@ -182,6 +187,9 @@ class SiteLane:
     async def run(self) -> None:
         """Cycle for ever."""
         self._note_start()
+        if self.restarts_within(self._clock.now(), CRASH_WINDOW_S) > CRASHES_MAX:
+            # It breaks in safe mode too: nothing is the safe answer, and the station's watchdog is in charge.
+            await self._clock.sleep(SILENT_S)
         ticking = asyncio.create_task(self._tick())
         try:
             while True:
@@ -193,14 +201,22 @@ class SiteLane:
             self.link.close()
 
     def _note_start(self) -> None:
-        """A lane that starts again met a bug: like a new process it begins in safe mode, with an alarm."""
+        """A lane that starts again met a bug: like a new process it begins in safe mode, with an alarm.
+
+        The third bug within ten minutes holds it there.
+        """
         self.starts += 1
-        if self.starts > 1:
-            now = self._clock.now()
-            self.agent.start_over(now)
-            self._look_at_all = True
-            text = f"the control loop stopped on a bug and was started again ({self.starts - 1} times)"
-            self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, text, Severity.CRITICAL),))
+        if self.starts == 1:
+            return
+        now = self._clock.now()
+        self._restarts = [*self._restarts[-CRASHES_MAX:], now.s]
+        guarded = self.restarts_within(now, CRASH_WINDOW_S) >= CRASHES_MAX
+        self.agent.start_over(now, guarded=guarded)
+        self._look_at_all = True
+        text = f"the control loop stopped on a bug and was started again ({self.starts - 1} times)"
+        if guarded:
+            text += f"; it is held in safe mode for {GUARDED_FOR_S / 60.0:.0f} minutes or until Amperio is restarted"
+        self._hold_events((self.agent.event(now, EventKind.ALERT_RAISED, text, Severity.CRITICAL),))
 
     async def _tick(self) -> None:
         """Wake the lane on an absolute schedule; the phase spreads the sites of a process over the second."""
@@ -339,6 +355,10 @@ class SiteLane:
     def online(self) -> bool:
         return self.agent.link_up and self.agent.mode not in (Mode.DEVICE_LOST, Mode.LOCKED)
 
+    def restarts_within(self, now: Moment, seconds: float) -> int:
+        """How often a bug stopped the loop lately."""
+        return sum(1 for at_s in self._restarts if now.s - at_s <= seconds)
+
     def alive(self, now: Moment) -> bool:
         """Whether the loop turned lately, be it without a link."""
         return self._cycled_at is not None and now.since(self._cycled_at) <= max(LANE_DEAD_S, 3.0 * self._clock.speed)
@@ -364,6 +384,7 @@ class SiteLane:
             online=self.online,
             timestamp=now.at,
             mode=self.agent.mode,
+            firmware=VERSION,
             config_version=self.agent.config.version if self.agent.config else None,
             buffer=self.buffering(now),
             detail=None if self.agent.link_up else "no link to the station",

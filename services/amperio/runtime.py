@@ -1,12 +1,13 @@
 """What runs beside the lanes: finding the lane of a site, the housekeeping of buffers, and the doctor."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Literal
 
 import structlog
 
+from services.amperio.checks import site_checks, store_check
 from services.amperio.lane import SiteLane
 from services.amperio.site.outbox import REWIND_S
 from services.amperio.store import tables
@@ -14,14 +15,10 @@ from services.amperio.store.database import Database
 from services.amperio.version import VERSION
 from shared.clock import Clock
 from shared.contract.reads import Check, Health
-from shared.contract.telemetry import Mode
 from shared.errors import StoreFailed, UnknownSite
 from shared.moment import Moment
 
 HOUSEKEEPING_EVERY_S = 60.0
-STORE_STUCK_S = 5.0
-BUFFER_FULL_PCT = 90.0
-GOOD_MODES = (Mode.ONLINE, Mode.RESYNC)
 
 log = structlog.get_logger()
 
@@ -91,15 +88,19 @@ class Housekeeper:
 class Doctor:
     """Tells the truth about this process: what works, what does not, since when."""
 
-    def __init__(self, lanes: Lanes, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, lanes: Lanes, database: Database, clock: Clock, *, of_process: Callable[[], Iterable[Check]] = tuple
+    ) -> None:
+        """`of_process` answers for what belongs to no site: disk, certificate."""
         self._lanes = lanes
         self._database = database
         self._clock = clock
+        self._of_process = of_process
 
     def health(self, now: Moment) -> Health:
         """`unhealthy` where commands could not be carried out safely at all, `degraded` where a part is missing."""
-        store = self._store()
-        checks = [store, *(check for lane in self._lanes.all() for check in self._site(lane, now))]
+        store = store_check(self._database)
+        checks = [store, *self._of_process(), *(check for lane in self._lanes for check in site_checks(lane, now))]
         status: Literal["ok", "degraded", "unhealthy"] = "ok" if all(check.ok for check in checks) else "degraded"
         if not store.ok or not all(lane.alive(now) for lane in self._lanes.all()):
             status = "unhealthy"
@@ -112,27 +113,3 @@ class Doctor:
             checks=tuple(checks),
             sites=tuple(lane.health(now) for lane in self._lanes.all()),
         )
-
-    def _store(self) -> Check:
-        stuck_s = self._database.stuck_s
-        if self._database.failing is not None:
-            return Check(name="store", ok=False, detail=self._database.failing)
-        if stuck_s > STORE_STUCK_S:
-            return Check(name="store", ok=False, detail=f"no answer for {stuck_s:.0f} s")
-        return Check(name="store", ok=True)
-
-    def _site(self, lane: SiteLane, now: Moment) -> list[Check]:
-        mode, agent = lane.agent.mode, lane.agent
-        silent_s = now.s - agent.autonomy.last_useful_s
-        used_pct = lane.buffering(now).capacity_used_pct
-        facts = (
-            ("lane", lane.alive(now), "the control loop does not run"),
-            ("modbus", agent.link_up, "no link to the station"),
-            ("enexa", not lane.courier.troubled, f"no useful answer for {silent_s:.0f} s"),
-            ("config", agent.config is not None, "no configuration yet"),
-            ("mode", mode in GOOD_MODES, f"mode {mode}"),
-            ("control", not agent.link_up or agent.controlled, "the station does not obey setpoints"),
-            ("buffer", used_pct < BUFFER_FULL_PCT, f"{used_pct:.0f} % used"),
-            ("heartbeat", not agent.heartbeat_withheld, "withheld: " + ", ".join(agent.heartbeat_withheld)),
-        )
-        return [Check(name=f"{lane.site_id}.{name}", ok=ok, detail="" if ok else why) for name, ok, why in facts]

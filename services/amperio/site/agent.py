@@ -89,6 +89,9 @@ class SiteAgent:
         self._next_sample_s = now.s
         self._withheld: tuple[Duty, ...] = ()
         self._taken_in: Moment | None = None
+        self._stepped_s = float("-inf")
+        self.refused_version: int | None = None
+        """The newest configuration, where it is not the one in force because it was rejected."""
         self.unsafe_fallback_kw: float | None = None
         """What the station would import without us, where that is more than the site's fallback allows."""
         self.guarded_until_s: float | None = None
@@ -118,6 +121,10 @@ class SiteAgent:
     def heartbeat_withheld(self) -> tuple[Duty, ...]:
         """Who keeps the heartbeat from being earned."""
         return self._withheld
+
+    def clock_stepped(self, now: Moment, within_s: float) -> bool:
+        """Whether the date was corrected so lately that what is dated may look wrong."""
+        return now.s - self._stepped_s <= within_s
 
     @property
     def pending_count(self) -> int:
@@ -260,6 +267,7 @@ class SiteAgent:
         if abs(step_s) >= CLOCK_STEP_S:
             text = f"the clock was set {'forward' if step_s > 0.0 else 'back'} by {abs(step_s):.1f} s"
             told = round(step_s, 3)
+            self._stepped_s = now.s
             self._events.append(self._edges.event(now, EventKind.CLOCK_STEP, text, Severity.WARNING, step_s=told))
             self._facts.append(fact("clock_step", level="warning", step_s=told))
 
@@ -269,6 +277,7 @@ class SiteAgent:
     def _take_config(self, now: Moment, config: SiteConfig) -> None:
         refusal = check_config(config, self.site_id)
         if refusal is not None:
+            self.refused_version = config.version
             self._config_acks.append(_config_ack(now, config, "rejected", refusal.reason))
             self._events.append(
                 self._edges.event(
@@ -492,6 +501,7 @@ class SiteAgent:
             self._config_pending = False
             self._use_config(self._config_before)
             reason = f"the station refused {refused.write.names[0]}: {refused.error_code}; the old version stands"
+            self.refused_version = version.version
             self._config_acks.append(_config_ack(now, version, "rejected", reason))
             self._events.append(
                 self._edges.event(now, EventKind.CONFIG_REJECTED, reason, Severity.WARNING, version=version.version)
@@ -499,7 +509,7 @@ class SiteAgent:
             return
         if not after.controlled or any(not each.confirmed for each in outcomes):
             return
-        self._config_pending = False
+        self._config_pending, self.refused_version = False, None
         self._config_acks.append(_config_ack(now, self.config, "applied", None, _read_back(after, outcomes)))
         self._events.append(
             self._edges.event(

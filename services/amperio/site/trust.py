@@ -11,7 +11,8 @@ from shared.contract.wire import Quality
 from shared.energy.balance import Flows, imbalance_kw
 from shared.moment import Moment
 
-FROZEN_AFTER_S = 10.0
+FROZEN_AFTER_S = 8.0
+"""Told within ten seconds, with a look and a beat in between."""
 SOC_HELD_S = 60.0
 SOC_JUMP_PCT = 3.0
 """A string of 95 kWh at 110 kW moves 0.03 % a second; whole-percent steps are normal, three at once are not."""

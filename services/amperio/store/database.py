@@ -150,6 +150,9 @@ class Database:
     def _group(self) -> "tuple[list[_Job], bool]":
         """What goes into the next transaction, and whether it is the last one."""
         job = self._jobs.get()
+        if self._busy_since_s is None:
+            # It came between the look at an empty queue and the note that nothing waits.
+            self._busy_since_s = real_now_s()
         group: list[_Job] = []
         until_s = real_now_s() + GATHER_S
         while job is not None:

@@ -160,7 +160,7 @@ class Bench:
         )
         self._next = {}
         orders = self.agent.step(self.now, image, inbox)
-        settled = self.agent.settle(self.now, self._carry_out(orders))
+        settled = self.agent.settle(self.now, self.carry_out(orders))
         if orders.sample is not None:
             self.samples.append(orders.sample)
         self.events += settled.events
@@ -180,12 +180,12 @@ class Bench:
     def _look(self) -> SiteImage | None:
         self._cycle += 1
         requests = reads_of_cycle(self._cycle, everything=self._everything, with_pv=False)
-        readings = self._readings(requests)
+        readings = self.readings(requests)
         self._everything = readings is None
         self._image = None if readings is None else image_of(self.now, readings, self._image)
         return self._image
 
-    def _readings(self, requests: Iterable[ReadRequest]) -> tuple[Reading, ...] | None:
+    def readings(self, requests: Iterable[ReadRequest]) -> tuple[Reading, ...] | None:
         found = []
         for request in requests:
             reply = self._ask(struct.pack(">BHH", request.table.value, request.address, request.count))
@@ -197,9 +197,9 @@ class Bench:
                 found.append(Reading(request=request, data=reply[2:]))
         return tuple(found)
 
-    def _carry_out(self, orders: Orders) -> Outcomes:
+    def carry_out(self, orders: Orders) -> Outcomes:
         writes = tuple(self._write(write) for write in orders.writes)
-        checks = self._readings(orders.checks) or ()
+        checks = self.readings(orders.checks) or ()
         return Outcomes(writes=writes, checks=checks)
 
     def _write(self, write: RegisterWrite) -> Outcome:

@@ -9,7 +9,19 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.amperio.site.outbox import Courier, Cursor, EventBox, Intervals, Outbox, Row, Send, missing
+from services.amperio.forwarder import PLAN_WANTED_EVERY_S
+from services.amperio.site.autonomy import GOOD_EXCHANGES_OVER_S
+from services.amperio.site.outbox import (
+    RETRY_CEILING_S,
+    Courier,
+    Cursor,
+    EventBox,
+    Intervals,
+    Outbox,
+    Row,
+    Send,
+    missing,
+)
 from services.amperio.store import tables
 from services.amperio.store.database import open_connection
 from shared.contract.events import Event, EventKind
@@ -253,7 +265,7 @@ def test_a8_events_are_numbered_in_order_and_equal_times_keep_both() -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
-def test_b6_enexa_is_tried_again_after_1_2_4_up_to_60_seconds(jitter: float) -> None:
+def test_b6_enexa_is_tried_again_after_1_2_4_up_to_12_seconds(jitter: float) -> None:
     courier = Courier()
     now: Moment = moment_at(AT)
     waits = []
@@ -262,8 +274,14 @@ def test_b6_enexa_is_tried_again_after_1_2_4_up_to_60_seconds(jitter: float) -> 
         waits.append(courier.failed(now, jitter=jitter))
         now = now.later(waits[-1])
 
-    wanted = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    wanted = [1, 2, 4, 8, 12, 12, 12, 12, 12]
     assert all(base <= waited <= 1.2 * base for base, waited in zip(wanted, waits, strict=True))
+
+
+def test_i6_after_an_outage_the_steady_state_is_back_within_thirty_seconds() -> None:
+    """The longest wait, good exchanges over five seconds, one look for the plan, and the cycle that reads it back."""
+    longest_wait_s = 1.2 * RETRY_CEILING_S
+    assert longest_wait_s + GOOD_EXCHANGES_OVER_S + 1.0 + PLAN_WANTED_EVERY_S + 2.0 <= 30.0
 
 
 def test_b6_loops_that_fail_together_count_as_one_failure() -> None:

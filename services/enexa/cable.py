@@ -15,8 +15,9 @@ from shared.contract.operations import Operation
 from shared.contract.operations import Scope as Permission
 from shared.contract.wire import Problem, encode
 from shared.errors import PeerDown, SiteError
+from shared.rest.answers import Raw
 from shared.rest.call import Caller, Reply
-from shared.rest.gate import PROBLEM_TYPE, Gate, Raw, Route
+from shared.rest.gate import PROBLEM_TYPE, Gate, Route
 
 DEAD_LINE = Raw(
     status=504,

@@ -85,6 +85,8 @@ def statuses(operation: Operation) -> dict[int, str]:
         found.add(304)
     if operation.if_match:
         found.add(412)
+    if operation.status in (201, 202):
+        found |= {409, 422}
     return {status: MEANS[status] for status in sorted(found)}
 
 
@@ -118,7 +120,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     if operation.if_match:
         found.append(_header("If-Match", "the ETag of the version that this one replaces", ENTITY_TAG, required=True))
     if operation.status in (201, 202):
-        found.append(_header("Idempotency-Key", "the same key again gets the same answer and does nothing"))
+        asked = {"type": "string", "minLength": 1, "maxLength": 200}
+        found.append(_header("Idempotency-Key", "the same key again gets the same answer and does nothing", asked))
     found.append(_header("X-Request-ID", "comes back, and stands in the audit log"))
     return found
 

@@ -11,7 +11,8 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Sc
 
 from shared.clock import real_now_s
 from shared.errors import NotFound, SiteError
-from shared.rest.gate import SEEN, Gate, Raw, Seen, headers_of, peer_of, problem_raw, request_id_of, send_raw
+from shared.rest.answers import Raw
+from shared.rest.gate import SEEN, Gate, Seen, headers_of, peer_of, problem_raw, request_id_of, send_raw
 
 API = "/v1/"
 SPELLING = re.compile(rb"^(/[A-Za-z0-9_.-]+)+$")

@@ -20,6 +20,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Sen
 from shared.contract.operations import Budget, Operation
 from shared.contract.wire import Problem, encode
 from shared.errors import SiteError
+from shared.rest.answers import Raw
 from shared.rest.around import around
 from shared.rest.background import Background
 from shared.rest.gate import (
@@ -27,7 +28,6 @@ from shared.rest.gate import (
     PROBLEM_TYPE,
     ClientGone,
     Gate,
-    Raw,
     Route,
     bug_raw,
     problem_raw,

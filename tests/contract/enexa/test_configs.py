@@ -90,3 +90,56 @@ async def test_a_rejection_by_the_middleware_is_an_alert_until_a_version_is_appl
     assert applied.json == {"wanted_version": 1, "applied_version": 1}
     assert after[0]["cleared_at"] is not None
     assert unknown.status == 409
+
+
+async def test_a_rollback_is_an_old_version_under_a_new_number_and_the_diff_says_what_came_back(stage: Stage) -> None:
+    async with http(stage) as link:
+        content = await document(link)
+        content["battery"]["soc_max_pct"] = 80
+        await put(link, content)
+        back = await link.send(
+            "POST", PATH + "/rollback", as_="operator", json={"version": 1}, headers={"If-Match": '"2"'}
+        )
+        late = await link.send(
+            "POST", PATH + "/rollback", as_="operator", json={"version": 1}, headers={"If-Match": '"2"'}
+        )
+        unknown = await link.send(
+            "POST", PATH + "/rollback", as_="operator", json={"version": 9}, headers={"If-Match": '"3"'}
+        )
+        loose = await link.send("POST", PATH + "/rollback", as_="operator", json={"version": 1})
+        newest = (await link.send("GET", PATH + "/diff", as_="viewer")).json
+        whole = (await link.send("GET", PATH + "/diff?from=1&to=3", as_="viewer")).json
+        missing = await link.send("GET", PATH + "/diff?from=1&to=9", as_="viewer")
+
+    assert (back.status, back.json["version"], back.json["battery"]["soc_max_pct"]) == (201, 3, 90)
+    assert back.headers["etag"] == '"3"'
+    assert (late.status, unknown.status, loose.status, missing.status) == (412, 404, 400, 404)
+    assert newest["changes"] == [{"field": "battery.soc_max_pct", "before": 80.0, "after": 90.0}]
+    assert (whole["from_version"], whole["to_version"], whole["changes"]) == (1, 3, [])
+
+
+async def test_wanted_applied_and_read_back_stand_beside_each_other(stage: Stage) -> None:
+    word = {
+        "site_id": "SITE001",
+        "version": 1,
+        "status": "applied",
+        "timestamp": "2024-01-15T10:00:01Z",
+        "read_back": {"watchdog_s": 10.0},
+    }
+    async with http(stage) as link:
+        await put(link, await document(link))
+        await link.send("POST", PATH + "/ack", as_="CTRL001", json=word)
+        got = (await link.send("GET", PATH + "/acks", as_="viewer")).json
+
+    assert (got["wanted_version"], got["applied_version"]) == (2, 1)
+    assert [(each["version"], each["read_back"]) for each in got["acks"]] == [(1, {"watchdog_s": 10.0})]
+
+
+@pytest.mark.parametrize(
+    ("tag", "status"), [('W/"1"', 412), ('"1", "2"', 400), ("1", 400), ("*", 400), ('"one"', 412), ("", 400)]
+)
+async def test_an_etag_that_is_weak_or_none_replaces_nothing(stage: Stage, tag: str, status: int) -> None:
+    async with http(stage) as link:
+        got = await put(link, await document(link), if_match=tag)
+
+    assert got.status == status

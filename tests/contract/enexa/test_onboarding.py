@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from services.enexa.inbox import Inbox
 from services.enexa.registry.onboarding import TRANSITIONS, Step, after
 from shared.contract.firmware import signed_bytes
 from shared.contract.registry import OnboardingState
-from shared.errors import NotNow
+from shared.errors import NotNow, OutOfBounds
 from tests.contract.enexa.http import Got, Http, http
 from tests.integration.enexa.stage import PAGE_TIME, Stage, eventually
 
@@ -166,3 +167,57 @@ async def test_a_site_added_on_the_command_line_is_served_within_seconds(stage: 
     assert got.status == 201
     assert assets.json["pv"]["id"] == "PV1"
     assert assets.json["pv"]["controller_id"] == got.json["controller_id"]
+
+
+async def test_a_suspended_controller_is_shut_out_at_once_and_begins_anew_when_let_in_again(stage: Stage) -> None:
+    async with http(stage) as link:
+        token = await link.token("CTRL001")
+        before = await link.send("GET", "/v1/sites", bearer=token)
+        suspended = await link.send("POST", "/v1/controllers/CTRL001/suspend", as_="operator")
+        with_token = await link.send("GET", "/v1/sites", bearer=token)
+        with_key = await link.send("GET", "/v1/sites", bearer="CTRL001-secret")
+        twice = await link.send("POST", "/v1/controllers/CTRL001/suspend", as_="operator")
+        resumed = await link.send("POST", "/v1/controllers/CTRL001/resume", as_="operator")
+        after = await link.send("GET", "/v1/sites", bearer="CTRL001-secret")
+        skipped = await link.send("POST", "/v1/controllers/CTRL001/activate", bearer="CTRL001-secret", json=READY)
+        by_viewer = await link.send("POST", "/v1/controllers/CTRL001/suspend", as_="viewer")
+        unknown = await link.send("POST", "/v1/controllers/CTRL999/suspend", as_="operator")
+
+    assert (before.status, suspended.status, suspended.json["state"]) == (200, 200, "suspended")
+    assert (with_token.status, with_key.status, twice.status) == (401, 401, 409)
+    assert (resumed.json["state"], after.status, skipped.status) == ("registered", 200, 409)
+    assert (by_viewer.status, unknown.status) == (403, 404)
+
+
+async def test_a_lost_reply_to_a_registration_is_answered_again_under_its_key(stage: Stage) -> None:
+    wish = {"serial": "S-9", "site_id": "SITE001"}
+    async with http(stage) as link:
+        token = invite(stage)
+
+        async def send(key: str, body: dict[str, str], bearer: str = token) -> Got:
+            headers = {"Idempotency-Key": key}
+            return await link.send("POST", "/v1/controllers/register", bearer=bearer, json=body, headers=headers)
+
+        first, again = await send("k1", wish), await send("k1", wish)
+        other = await send("k1", {**wish, "serial": "S-10"})
+        stranger = await send("k1", wish, bearer="somebody-else")
+        empty, long = await send("", wish), await send("k" * 201, wish)
+        controllers = (await link.send("GET", "/v1/sites/SITE001/assets", as_="viewer")).status
+
+    assert (first.status, again.status, controllers) == (201, 201, 200)
+    assert again.json == first.json
+    assert (other.status, other.json["code"]) == (422, "idempotency_mismatch")
+    assert (stranger.status, empty.status, long.status) == (401, 400, 400)
+
+
+def test_a_release_never_goes_back(tmp_path: Path) -> None:
+    shelf = FirmwareShelf(tmp_path / "firmware")
+    file = tmp_path / "controller.bin"
+    file.write_bytes(b"firmware")
+    shelf.add(file, "controller", "2.1.0")
+    for version in ("2.1.0", "2.0.9", "1.9.9"):
+        with pytest.raises(OutOfBounds):
+            shelf.add(file, "controller", version)
+    for version in ("2.1", "2.1.0.0", "v2.2.0", "2.2.0-rc1", "-1.0.0"):
+        with pytest.raises(OutOfBounds):
+            shelf.add(file, "controller", version)

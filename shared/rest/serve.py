@@ -120,7 +120,9 @@ def _with_options(litestar: ASGIApp, operations: Sequence[Operation]) -> ASGIApp
     for each in operations:
         own = {"GET", "HEAD"} if each.method == "GET" else {each.method}
         methods.setdefault(each.path, {"OPTIONS"}).update(own)
-    paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), sorted(allowed)) for path, allowed in methods.items()]
+    # A path without parameters is meant before one that would also fit.
+    plainest_first = sorted(methods, key=lambda path: path.count("{"))
+    paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), sorted(methods[path])) for path in plainest_first]
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("method") == "OPTIONS":

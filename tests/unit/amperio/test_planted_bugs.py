@@ -15,13 +15,16 @@ from services.amperio.site.image import SiteImage
 from services.amperio.site.ledger import Ledger
 from services.amperio.site.limits import LimitsInForce
 from services.amperio.site.outbox import Courier, EventBox, Outbox, Thinning
+from services.amperio.site.translate import Wanted, writes_for
 from services.amperio.site.watchdog import Beat, Duty, Watchdog
+from shared.chargepost.layout import RegisterWrite
 from shared.clock import ManualClock
 from shared.contract.telemetry import Mode
 from shared.moment import Moment
 from tests.unit.amperio import (
     test_agent,
     test_autonomy,
+    test_goals,
     test_image,
     test_ledger,
     test_limits,
@@ -31,6 +34,7 @@ from tests.unit.amperio import (
 
 REAL_LIMITS = limits.limits_in_force
 REAL_TICK = Watchdog.tick
+REAL_WRITES = writes_for
 REAL_SILENCE = Autonomy._silence
 
 
@@ -85,6 +89,11 @@ def wishes_on_its_own(self: SiteAgent, *_: Any) -> Wish:
     return Wish(quantity="battery", kw=-20.0)
 
 
+def never_lowers_the_limit(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
+    now_kw = (image.management.clearance_kw if image.management else None) or 0.0
+    return REAL_WRITES(msgspec.structs.replace(wanted, clearance_kw=max(wanted.clearance_kw, now_kw)), image)
+
+
 def always_on(_: Any) -> bool:
     return True
 
@@ -109,6 +118,8 @@ BUGS = [
         proof=test_ledger.test_b4_an_old_epoch_never_acts_again_in_any_group),
     Bug(goal="B6", of=Courier, name="failed", instead=lambda self, now, **_: 1.0,
         proof=test_outbox.test_b6_enexa_is_tried_again_after_1_2_4_up_to_12_seconds, given={"jitter": 0.5}),
+    Bug(goal="B8", of=SiteAgent, name="_settle_commands", instead=applies_what_was_not_read_back,
+        proof=test_goals.test_b8_a_command_is_called_applied_exactly_where_the_station_holds_it_and_obeys),
     Bug(goal="B9", of=SiteImage, name="controlled", instead=property(always_on),
         proof=test_agent.test_b9_a_silently_lost_control_is_seen_and_asserted_again),
     Bug(goal="B9", of=SiteAgent, name="_settle_commands", instead=applies_what_was_not_read_back,
@@ -136,6 +147,8 @@ BUGS = [
     Bug(goal="C7", of=Watchdog, name="tick", instead=beats_whoever_hangs,
         proof=test_watchdog.test_c7_whoever_hangs_silences_the_heartbeat_within_two_cycles,
         given={"clock": ManualClock(), "hung": Duty.CONTROL}),
+    Bug(goal="C9", of=agent, name="writes_for", instead=never_lowers_the_limit,
+        proof=test_goals.test_c9_no_transition_draws_more_than_is_allowed),
     Bug(goal="C10", of=limits, name="operator_cap_kw", instead=lambda at, cap: None,
         proof=test_agent.test_c10_the_grid_operators_cap_stands_above_everything_remote),
     Bug(goal="C11", of=trust, name="SOC_JUMP_PCT", instead=100.0,

@@ -2,13 +2,11 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import msgspec
 from msgspec import Struct
-
-from tests.integration.enexa.stage import Stage
 
 
 class Got(Struct, frozen=True):
@@ -21,10 +19,17 @@ class Got(Struct, frozen=True):
         return msgspec.json.decode(self.body)
 
 
+class Reachable(Protocol):
+    """A service somewhere on this machine."""
+
+    @property
+    def url(self) -> str: ...
+
+
 class Http:
     """One session; `as_` logs in with a client's secret."""
 
-    def __init__(self, stage: Stage, session: aiohttp.ClientSession) -> None:
+    def __init__(self, stage: Reachable, session: aiohttp.ClientSession) -> None:
         self._stage = stage
         self._session = session
         self._tokens: dict[str, str] = {}
@@ -59,6 +64,6 @@ class Http:
 
 
 @contextlib.asynccontextmanager
-async def http(stage: Stage) -> AsyncIterator[Http]:
+async def http(stage: Reachable) -> AsyncIterator[Http]:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield Http(stage, session)

@@ -1,107 +1,36 @@
 """Every route with every kind of credential: only what the map allows answers, and nothing else leaks."""
 
-from typing import Any
-
-from msgspec import Struct
-
-from shared.contract.operations import OPERATIONS, Host, Operation, Scope
-from tests.contract.enexa.http import Http, http
+from shared.contract.operations import Host, Scope
+from tests.contract.enexa.http import http
+from tests.contract.matrix import (
+    each_scope_reaches_what_the_map_says,
+    only_public_routes_answer_strangers,
+    other_sites_are_not_there,
+    routes_are_those_of_the_map,
+)
 from tests.integration.enexa.stage import Stage
 
-SERVED = [each for each in OPERATIONS if each.host is Host.ENEXA and each.served]
 SCOPES = {"CTRL001": Scope.MIDDLEWARE, "operator": Scope.OPERATOR, "viewer": Scope.VIEWER}
-IDS = {
-    "site_id": "SITE001",
-    "controller_id": "CTRL001",
-    "id": "CTRL001",
-    "type": "battery",
-    "command_id": "none",
-    "device_type": "controller",
-    "sha256": "0" * 64,
-}
-
-
-class Try(Struct, frozen=True):
-    """A request that is well formed except, perhaps, for its credential."""
-
-    operation: Operation
-    path: str
-    rest: dict[str, Any]
-
-
-def tries() -> list[Try]:
-    return [
-        Try(
-            each,
-            each.path.format(**IDS),
-            {"data": b"{}", "headers": {"Content-Type": "application/json"}} if each.request is not None else {},
-        )
-        for each in SERVED
-        if each.name != "stream"
-    ]
-
-
-async def credentials(link: Http) -> dict[str, str | None]:
-    token = await link.token("operator")
-    form = {"grant_type": "client_credentials", "client_id": "operator", "client_secret": "operator-secret"}
-    refresh = (await link.send("POST", "/v1/oauth/token", data=form)).json["refresh_token"]
-    return {
-        "none": None,
-        "garbage": "garbage",
-        "cut short": token[:-1],
-        "an operator's secret as bearer": "operator-secret",
-        "a refresh token as bearer": refresh,
-        "an unsigned JWT": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvcGVyYXRvciJ9.",
-        "8 KB": "A" * 8000,
-    }
 
 
 async def test_only_public_routes_answer_without_a_good_credential(stage: Stage) -> None:
     async with http(stage) as link:
-        for kind, bearer in (await credentials(link)).items():
-            for each in tries():
-                if not each.operation.scopes:
-                    continue
-                got = await link.send(each.operation.method, each.path, bearer=bearer, **each.rest)
-                assert got.status == 401, (kind, each.operation.name, got.status)
-                assert got.headers["www-authenticate"].startswith("Bearer")
-                assert got.headers["content-type"] == "application/problem+json"
+        await only_public_routes_answer_strangers(link, Host.ENEXA)
 
 
 async def test_each_scope_reaches_exactly_what_the_map_says(stage: Stage) -> None:
     async with http(stage) as link:
-        for who, scope in SCOPES.items():
-            for each in tries():
-                if not each.operation.scopes:
-                    continue
-                got = await link.send(each.operation.method, each.path, as_=who, **each.rest)
-                allowed = scope in each.operation.scopes
-                assert (got.status != 403) is allowed, (who, each.operation.name, got.status)
-                assert got.status not in (401, 500), (who, each.operation.name, got.body)
+        await each_scope_reaches_what_the_map_says(link, Host.ENEXA, SCOPES)
 
 
 async def test_another_sites_paths_are_not_found_whoever_asks(stage: Stage) -> None:
     async with http(stage) as link:
-        for each in tries():
-            if "{site_id}" not in each.operation.path:
-                continue
-            for who, scope in SCOPES.items():
-                if scope not in each.operation.scopes:
-                    continue
-                path = each.path.replace("SITE001", "SITE002")
-                got = await link.send(each.operation.method, path, as_=who, **each.rest)
-                assert got.status == 404, (who, each.operation.name, got.status)
+        await other_sites_are_not_there(link, Host.ENEXA, SCOPES)
 
 
 async def test_every_served_operation_has_a_route_and_no_other_has(stage: Stage) -> None:
     async with http(stage) as link:
-        for each in OPERATIONS:
-            if each.host is not Host.ENEXA:
-                continue
-            path = each.path.format(**IDS)
-            got = await link.send(each.method, path)
-            expected = got.status not in (404, 405)
-            assert expected is each.served, (each.name, got.status)
+        await routes_are_those_of_the_map(link, Host.ENEXA)
 
 
 async def test_an_api_key_of_a_middleware_is_accepted_as_bearer(stage: Stage) -> None:

@@ -28,8 +28,8 @@ SITE = "SITE001"
 START = datetime(2024, 6, 15, 10, 0, tzinfo=UTC)
 CLIENTS = (
     ("enexa", "platform", (SITE,)),
-    ("operator", "operator", ()),
-    ("viewer", "viewer", ()),
+    ("operator", "operator", (SITE,)),
+    ("viewer", "viewer", (SITE,)),
     ("other", "platform", ("SITE002",)),
 )
 DEADLINE_S = 40.0
@@ -45,7 +45,7 @@ def free_port() -> int:
 class Stage:
     """The middleware, the station and clients of every kind."""
 
-    def __init__(self, directory: Path, *, enexa_url: str, clock: SystemClock) -> None:
+    def __init__(self, directory: Path, *, enexa_url: str, clock: SystemClock, **settings: Any) -> None:
         self.clock = clock
         self.port = free_port()
         self.directory = directory
@@ -68,14 +68,19 @@ class Stage:
             secret_file=directory / "secret",
             enexa_url=enexa_url,
             sites=f"{SITE}=127.0.0.1:{self._modbus.port}",
+            **settings,
         )
         self.lane: SiteLane
         self._callers: dict[str, Caller] = {}
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def caller(self, who: str) -> Caller:
         if who not in self._callers:
             self._callers[who] = Caller(
-                f"http://127.0.0.1:{self.port}",
+                self.url,
                 self.clock,
                 client_id=who,
                 secret=f"{who}-secret",
@@ -144,8 +149,13 @@ async def eventually_async(look: Any, *, within_s: float = DEADLINE_S) -> Any:
 
 @contextlib.asynccontextmanager
 async def playing(
-    directory: Path, *, enexa_url: str = "http://127.0.0.1:9", speed: float = 2.0, clock: SystemClock | None = None
+    directory: Path,
+    *,
+    enexa_url: str = "http://127.0.0.1:9",
+    speed: float = 2.0,
+    clock: SystemClock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
-    stage = Stage(directory, enexa_url=enexa_url, clock=clock or SystemClock(speed=speed, origin_sim=START))
+    stage = Stage(directory, enexa_url=enexa_url, clock=clock or SystemClock(speed=speed, origin_sim=START), **settings)
     async with stage.playing():
         yield stage

@@ -89,9 +89,13 @@ def wishes_on_its_own(self: SiteAgent, *_: Any) -> Wish:
     return Wish(quantity="battery", kw=-20.0)
 
 
-def never_lowers_the_limit(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
-    now_kw = (image.management.clearance_kw if image.management else None) or 0.0
-    return REAL_WRITES(msgspec.structs.replace(wanted, clearance_kw=max(wanted.clearance_kw, now_kw)), image)
+def never_lowers_a_limit(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
+    management = image.management
+    held_kw = (management.clearance_kw if management else None) or 0.0
+    asked_kw = (management.request_kw if management else None) or 0.0
+    request_kw = None if wanted.request_kw is None else max(wanted.request_kw, asked_kw)
+    higher = msgspec.structs.replace(wanted, clearance_kw=max(wanted.clearance_kw, held_kw), request_kw=request_kw)
+    return REAL_WRITES(higher, image)
 
 
 def always_on(_: Any) -> bool:
@@ -147,7 +151,7 @@ BUGS = [
     Bug(goal="C7", of=Watchdog, name="tick", instead=beats_whoever_hangs,
         proof=test_watchdog.test_c7_whoever_hangs_silences_the_heartbeat_within_two_cycles,
         given={"clock": ManualClock(), "hung": Duty.CONTROL}),
-    Bug(goal="C9", of=agent, name="writes_for", instead=never_lowers_the_limit,
+    Bug(goal="C9", of=agent, name="writes_for", instead=never_lowers_a_limit,
         proof=test_goals.test_c9_no_transition_draws_more_than_is_allowed),
     Bug(goal="C10", of=limits, name="operator_cap_kw", instead=lambda at, cap: None,
         proof=test_agent.test_c10_the_grid_operators_cap_stands_above_everything_remote),

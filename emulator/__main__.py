@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 
 from emulator.commands import car, clear, faults, inject, registers
-from emulator.settings import Settings, settings_from
+from emulator.settings import PREFIX, Settings, settings_from
 from shared.errors import SiteError
 from shared.logs import set_up_logs
 
@@ -16,21 +17,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(arguments)
     try:
         settings = settings_from()
-        return told.command(settings, told) or 0
+        code: int = told.command(settings, told)
+        sys.stdout.flush()
     except SiteError as error:
         print(f"chargepost: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `chargepost registers | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _serve(settings: Settings, told: argparse.Namespace) -> int:
     from emulator.app import run  # noqa: PLC0415  # the other commands start without a web framework
 
     set_up_logs("chargepost", level=settings.log_level, form=settings.log_format)
-    over = {name: value for name in ("station", "scenario", "sessions", "port", "api_port", "speed", "seed")
-            if (value := getattr(told, name)) is not None}  # fmt: skip
-    work = run(_replaced(settings, over))
+    work = run(_replaced(settings, told))
     try:
         import uvloop  # noqa: PLC0415  # not there on every platform; the default loop serves too
     except ImportError:
@@ -40,14 +44,12 @@ def _serve(settings: Settings, told: argparse.Namespace) -> int:
     return 0
 
 
-def _replaced(settings: Settings, over: dict[str, object]) -> Settings:
-    names = {f"CHARGEPOST_{name.upper()}": str(value) for name, value in over.items()}
-    have = {
-        f"CHARGEPOST_{name.upper()}": str(value)
-        for name in Settings.__struct_fields__
-        if (value := getattr(settings, name)) is not None
-    }
-    return settings_from({**have, **names})
+def _replaced(settings: Settings, told: argparse.Namespace) -> Settings:
+    """The settings with what the command line says in their place; both are read by the same rules."""
+    said = {name: value for name, value in vars(told).items() if name in Settings.__struct_fields__}
+    have = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    chosen = {**have, **{name: value for name, value in said.items() if value is not None}}
+    return settings_from({f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items() if value is not None})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,10 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--station", help="a shipped station or the path of a TOML file")
     serve.add_argument("--scenario", help="a shipped scenario or the path of a TOML file")
     serve.add_argument("--sessions", help="a session file that replaces the scenario's sessions")
-    serve.add_argument("--port", type=int, help="Modbus port of the first station (5020)")
-    serve.add_argument("--api-port", type=int, dest="api_port", help="port of the side door (8200)")
-    serve.add_argument("--speed", type=float, help="clock seconds per real second")
-    serve.add_argument("--seed", type=int)
+    serve.add_argument("--stations", metavar="N", help="so many stations, on neighbouring ports")
+    serve.add_argument("--port", help="Modbus port of the first station (5020)")
+    serve.add_argument("--api-port", dest="api_port", metavar="PORT", help="port of the side door (8200)")
+    serve.add_argument("--speed", help="clock seconds per real second (1)")
+    serve.add_argument("--seed", help="what chance follows from, instead of the scenario's seed")
+    serve.add_argument("--data-dir", dest="data_dir", metavar="DIR", help="where stations and their truth survive")
     serve.set_defaults(command=_serve)
     listing = commands.add_parser("registers", help="print the register map")
     listing.add_argument("--format", choices=("table", "csv", "json"), default="table")
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     arrival.set_defaults(command=car)
     for each in (raised, cleared, arrival):
         each.add_argument("--station", help="one of several stations, by name")
+        each.add_argument("--api-port", dest="api_port", type=int, metavar="PORT", help="port of its side door (8200)")
     return parser
 
 

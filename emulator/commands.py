@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from emulator.device.faults import KINDS
+from emulator.device.faults import CATALOGUE, KINDS
 from emulator.settings import Settings
 from shared.chargepost.layout import Field
 from shared.chargepost.registers import all_fields
@@ -48,7 +48,7 @@ def faults(_: Settings, told: argparse.Namespace) -> int:
             {
                 "fault": kind.name,
                 "layer": kind.layer.value,
-                "options": " ".join(f"{name}={option.usual:g}" for name, option in kind.options.items()),
+                "options": " ".join(f"{name}={option.value:g}" for name, option in kind.options.items()),
                 "about": kind.about,
             }
             for kind in KINDS
@@ -66,13 +66,16 @@ def inject(settings: Settings, told: argparse.Namespace) -> int:
             options[name] = float(value)
         except ValueError as error:
             raise BadInput(f"--set takes OPTION=NUMBER, not '{pair}'") from error
-    _post(settings, told, "/v1/faults", {"fault": told.fault, "for_s": told.for_s, "options": options})
+    fault = _post(settings, told, "/v1/faults", {"fault": told.fault, "for_s": told.for_s, "options": options})
+    lasts = "until it is cleared" if told.for_s is None else f"for {told.for_s:g} s"
+    _say(f"{told.fault}: {fault['about']} ({'once' if CATALOGUE[told.fault].instant else lasts})")
     return 0
 
 
 def clear(settings: Settings, told: argparse.Namespace) -> int:
     """Clear one fault or all."""
-    _post(settings, told, "/v1/faults/clear", {"fault": told.fault})
+    left = _post(settings, told, "/v1/faults/clear", {"fault": told.fault})["active"]
+    _say("still active: " + ", ".join(fault["name"] for fault in left) if left else "no fault is active")
     return 0
 
 
@@ -80,16 +83,18 @@ def car(settings: Settings, told: argparse.Namespace) -> int:
     """Let a car arrive."""
     names = ("capacity_kwh", "soc_start_pct", "soc_target_pct", "max_kw", "stay_s")
     _post(settings, told, "/v1/cars", {name: getattr(told, name) for name in names})
+    _say(f"a car queues: {told.soc_start_pct:g} % of {told.capacity_kwh:g} kWh, up to {told.max_kw:g} kW")
     return 0
 
 
-def _post(settings: Settings, told: argparse.Namespace, path: str, body: dict[str, Any]) -> None:
+def _post(settings: Settings, told: argparse.Namespace, path: str, body: dict[str, Any]) -> Any:
+    """The side door's answer; BadInput with its reason where it refuses."""
     query = f"?{urllib.parse.urlencode({'station': told.station})}" if told.station else ""
-    url = f"http://{settings.api_host}:{settings.api_port}{path}{query}"
+    url = f"http://{settings.api_host}:{told.api_port or settings.api_port}{path}{query}"
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})  # http
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310  # our own address
-            _say(reply.read().decode())
+            return json.load(reply)
     except urllib.error.HTTPError as error:
         detail = json.loads(error.read() or b"{}").get("detail", error.reason)
         raise BadInput(f"the emulator refused: {detail}") from error

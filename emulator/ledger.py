@@ -37,7 +37,7 @@ class Table:
         typed_columns = {"number": "INTEGER", "station": "TEXT", **columns}
         self.columns = tuple(typed_columns)
         typed = ", ".join(f"{column} {kind} NOT NULL" for column, kind in typed_columns.items())
-        newest = f"(SELECT MAX(number) FROM {name}) - (SELECT most_rows FROM bound)"  # noqa: S608
+        newest = f"(SELECT MAX(number) FROM {name}) - (SELECT most_rows FROM bound)"  # noqa: S608  # names are ours
         self.schema = (
             f"CREATE TABLE IF NOT EXISTS {name} ({typed}, PRIMARY KEY (number, station)) WITHOUT ROWID",
             f"CREATE INDEX IF NOT EXISTS {name}_by_time ON {name} (at_epoch_s)",
@@ -45,11 +45,11 @@ class Table:
             f"CREATE TRIGGER IF NOT EXISTS {name}_stay BEFORE DELETE ON {name} WHEN OLD.number > {newest} {ABORT}",
         )
         places = ", ".join("?" * len(self.columns))
-        self.insert = f"INSERT INTO {name} ({', '.join(self.columns)}) VALUES ({places})"  # noqa: S608
-        self.prune = f"DELETE FROM {name} WHERE number <= {newest}"  # noqa: S608
-        self.last = f"SELECT COALESCE(MAX(number), 0) FROM {name}"  # noqa: S608
+        self.insert = f"INSERT INTO {name} ({', '.join(self.columns)}) VALUES ({places})"  # noqa: S608  # names are ours
+        self.prune = f"DELETE FROM {name} WHERE number <= {newest}"  # noqa: S608  # names are ours
+        self.last = f"SELECT COALESCE(MAX(number), 0) FROM {name}"  # noqa: S608  # names are ours
         self.select = (
-            f"SELECT number, {', '.join(columns)} FROM {name} WHERE station = ? AND number > ? "  # noqa: S608
+            f"SELECT number, {', '.join(columns)} FROM {name} WHERE station = ? AND number > ? "  # noqa: S608  # names are ours
             "AND at_epoch_s >= ? AND at_epoch_s < ? ORDER BY number LIMIT ?"
         )
 

@@ -115,7 +115,7 @@ class ChargePost:
         self._idle_s = 0.0
         self._seen_faults = -1
         self._told_departures = 0
-        self._safe_state = self._blackout = False
+        self._safe_state = self._blackout = self._away = False
         self.connection_kw = self.meter.most_kw()
         self.pv_available_kw = 0.0
         demand = self._demand
@@ -202,6 +202,7 @@ class ChargePost:
         self.started_s = self.silent_until_s
         self._ready_s = self.started_s + self.profile.startup_s
         self._power_on()
+        self._away = True
         self.truth.note(self.now.at, "station", "rebooted")
 
     def memory(self) -> Memory:
@@ -246,6 +247,9 @@ class ChargePost:
         self.steps += 1
         if self.steps % ENVIRONMENT_EVERY == 0:
             self._look_around()
+        if self._away and not self.silent:
+            self._away = False
+            self.truth.note(now.at, "station", "answers_again")
         faults = self.faults
         if s >= faults.next_end_s:
             for fault in faults.expired(s):

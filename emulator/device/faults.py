@@ -21,9 +21,9 @@ class Layer(Enum):
 
 
 class Option(Struct, frozen=True):
-    """A number that a fault takes: what it is unless told, and the range that means something."""
+    """A number that a fault takes: its value unless told, and the range that means something."""
 
-    usual: float
+    value: float
     low: float
     high: float
     whole: bool = False
@@ -54,7 +54,7 @@ class FaultKind(Struct, frozen=True, kw_only=True):
                     f"{option.high:g}, not {value:g}",
                     fault=self.name,
                 )
-        return {name: given.get(name, option.usual) for name, option in self.options.items()}
+        return {name: given.get(name, option.value) for name, option in self.options.items()}
 
 
 class ActiveFault(Struct, frozen=True, kw_only=True):
@@ -204,8 +204,8 @@ KINDS = (
     *(
         _wire(
             f"exception_{code:02x}",
-            f"requests are refused with exception {code:#04x}: of one function code or all (0), that touch these "
-            "addresses, and only so many of them (0: all)",
+            f"requests are refused with exception {code:#04x}: those with this function, or all (0), that touch these "
+            "addresses, the first so many of them, or all (0)",
             function=_whole(0, 0, 127),
             count=_whole(0, 0, 1_000_000),
             from_address=_FROM,

@@ -273,6 +273,8 @@ def test_a_rebooted_station_closes_its_contactors_anew() -> None:
 
     assert rig.run(3).read(STATUS).operation_state is OperationState.READY
     assert (rig.read(BATTERY_1).battery_kw or 0.0) < 0.0
+    away, back = [note for note in rig.post.truth.notes if note.kind == "station"]
+    assert (away.name, back.name, (back.at - away.at).total_seconds()) == ("rebooted", "answers_again", 60.0)
 
 
 def test_an_idle_station_sleeps_only_when_it_may() -> None:

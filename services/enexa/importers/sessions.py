@@ -1,4 +1,4 @@
-"""Charging sessions from files: the EPFL columns, and a generic CSV with start, end, energy and power."""
+"""Charging sessions from files: the EPFL columns, a generic CSV with start, end, energy and power, OCPP-style JSON."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from services.enexa.importers.checks import instant, number
+from services.enexa.importers.session_json import ocpp_sessions
 from services.enexa.planning.problem import SessionRecord
 from shared.energy.slots import MARKET_ZONE
 from shared.errors import BadInput
@@ -35,6 +36,9 @@ def read_sessions(path: Path) -> tuple[SessionRecord, ...]:
 
 def parse_sessions(text: str, name: str) -> tuple[SessionRecord, ...]:
     """The same for text that is already here."""
+    if text.lstrip().startswith(("{", "[")):
+        sessions = [_plausible(session, name, place) for place, session in enumerate(ocpp_sessions(text, name), 1)]
+        return tuple(sorted(sessions, key=lambda session: session.start))
     reader = csv.DictReader(io.StringIO(text))
     present = set(reader.fieldnames or ())
     chosen = {what: next((each for each in names if each in present), None) for what, names in COLUMNS.items()}
@@ -53,11 +57,18 @@ def _session(row: dict[str, str], column: dict[str, str], name: str, line: int) 
     power_kw = number(row[column["power"]] or "", name, line)
     if until <= start:
         raise BadInput("A session ends before it begins", file=name, line=line)
+    record = SessionRecord(start=start, until=until, energy_kwh=energy_kwh, max_power_kw=power_kw)
+    return _plausible(record, name, line)
+
+
+def _plausible(session: SessionRecord, name: str, line: int) -> SessionRecord:
+    """The session, if its numbers can be those of a car; `line` is its place in the file."""
+    energy_kwh, power_kw = session.energy_kwh, session.max_power_kw
     if not 0 <= energy_kwh <= MAX_KWH:
         raise BadInput("A session's energy is not plausible; is it kWh?", file=name, line=line, energy_kwh=energy_kwh)
     if not 0 < power_kw <= MAX_KW:
         raise BadInput("A session's power is not plausible; is it kW?", file=name, line=line, power_kw=power_kw)
-    return SessionRecord(start=start, until=until, energy_kwh=energy_kwh, max_power_kw=power_kw)
+    return session
 
 
 def moved(sessions: tuple[SessionRecord, ...], days: int) -> tuple[SessionRecord, ...]:

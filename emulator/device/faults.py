@@ -80,8 +80,8 @@ def _wire(name: str, about: str, **options: Option) -> FaultKind:
     return FaultKind(name=name, layer=Layer.WIRE, about=about, options=options)
 
 
-def _whole(usual: int, low: int, high: int) -> Option:
-    return Option(usual, low, high, whole=True)
+def _whole(value: int, low: int, high: int) -> Option:
+    return Option(value, low, high, whole=True)
 
 
 _UNIT = _whole(1, 1, 2)

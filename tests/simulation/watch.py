@@ -5,6 +5,7 @@ deadline is late, which breaks the run, unless something else stood in the way m
 program or link, or the program itself was down. Such a watch is masked and proves nothing either way.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -60,14 +61,16 @@ class Watchman:
         self._counts: dict[Rule, _Count] = {}
         self.late: list[str] = []
         """Sentences about rules that did not fire; the referee takes them over."""
-        for line, side in ((world.to_enexa, UP), (world.to_amperio, DOWN)):
-            line.watchers.append(lambda now, kind, side=side: self._acted(now, kind, side))  # type: ignore[misc]
-            name = "to_enexa" if side == UP else "to_amperio"
-            line.ends.append(lambda now, good, name=name: self._heard.add(f"{name}.ended"))  # type: ignore[misc]
-        world.link.watchers.append(lambda now, kind: self._acted(now, kind, FIELD))
+        for line, side, name in ((world.to_enexa, UP, "to_enexa"), (world.to_amperio, DOWN, "to_amperio")):
+            line.watchers.append(partial(self._acted, side=side))
+            line.ends.append(partial(self._call_ended, name))
+        world.link.watchers.append(partial(self._acted, side=FIELD))
         world.amperio.tells.append(lambda now, name: self._heard.add(f"amperio.{name}"))
         world.amperio.settles.append(lambda *_: self._heard.add("amperio.cycled"))
         world.enexa.tells.append(lambda now, name: self._heard.add(f"enexa.{name}"))
+
+    def _call_ended(self, name: str, now: Moment, good: bool) -> None:
+        self._heard.add(f"{name}.ended")
 
     def began(self, now: Moment, trouble: Trouble) -> None:
         """A trouble of a program has begun and has changed its state."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from services.enexa.acceptance import NEWEST, refusal_of
 from services.enexa.alerts import AlertBook
 from services.enexa.dispatching.core import SiteCore
+from services.enexa.dispatching.reconcile import ReconcileView, ended_by_restart
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.insight.balance import BalanceWatch
 from services.enexa.messengers import Messenger
@@ -304,6 +305,7 @@ class Platform:
             board.commanded(record)
         for event in reversed(await self.store.journal.events(site_id, limit=100)):
             board.happened(event)
+        await self._load_reconciliation(site_id, now)
         newest = await self.store.journal.newest_plan(site_id)
         if newest is not None and newest[0].valid_until > now.at:
             schedule, report, trigger = newest
@@ -316,3 +318,18 @@ class Platform:
                 board.saw(sample, latest[1])
             board.saw(*latest)
             core.latest = latest[0]
+
+    async def _load_reconciliation(self, site_id: str, now: Moment) -> None:
+        """The newest one is shown; where it had not ended, it ends here, and the site's core begins another."""
+        known = await self.store.journal.reconciliations(site_id, limit=1)
+        if not known:
+            return
+        view = msgspec.json.decode(known[0], type=ReconcileView)
+        if view.finished_at is None:
+            view = ended_by_restart(view, now)
+            await self.keep_reconciliation(view)
+        self.board.site(site_id).reconciliation = view
+
+    async def keep_reconciliation(self, view: ReconcileView) -> None:
+        body = msgspec.json.encode(view)
+        await self.store.journal.save_reconciliation(view.record_id, view.site_id, view.started_at, body)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 import structlog
 
 from services.enexa.amperio_client import AmperioClient
 from services.enexa.dispatching.alarms import Alarm
 from services.enexa.dispatching.core import SiteCore, Step
-from services.enexa.dispatching.reconcile import StepName
+from services.enexa.dispatching.reconcile import Metrics, ReconcileView, StepName
 from services.enexa.dispatching.triggers import Trigger
 from services.enexa.inbox import Inbox
+from services.enexa.insight.impact import impact
 from services.enexa.planning_job import PlanningJob
-from services.enexa.planning_request import plan_request
+from services.enexa.planning_request import plan_request, tariff_of
 from services.enexa.platform import Platform
 from services.enexa.seeds import take_sites
 from services.enexa.state import IntentView, MiddlewareView, PlanMade
@@ -42,6 +42,7 @@ INBOX_EVERY_REAL_S = 2.0
 PLAN_DUTY_RATIO = 0.3
 """The planner's process works at most this share of the time, however fast the clock runs."""
 HISTORY_EVENTS = 3000
+OUTAGE_MINUTES_MAX = 31 * 24 * 60
 
 log = structlog.get_logger()
 
@@ -91,7 +92,10 @@ class Runtime:
     async def _step(self, core: SiteCore) -> None:
         now = self._clock.now()
         self._watch_prices(core, now)
-        await self._look_at_history(core, now)
+        try:
+            await self._look_at_history(core, now)
+        except StoreFailed as error:
+            log.warning("history_not_looked_at", site_id=core.site_id, error=str(error))
         busy = self._exchanges.get(core.site_id)
         free = busy is None or busy.done()
         step = core.step(now, exchange_free=free)
@@ -152,14 +156,16 @@ class Runtime:
         if step.reconciliation_changed and core.reconciliation is not None:
             view = core.reconciliation.view
             board.reconciled(view)
-            await self._platform.store.journal.save_reconciliation(
-                view.record_id, view.site_id, view.started_at, msgspec.json.encode(view)
-            )
+            await self._platform.keep_reconciliation(view)
 
     async def _look_at_history(self, core: SiteCore, now: Moment) -> None:
         """The last step of a reconciliation: what was replayed, what was missed, and whether anything is still due."""
         running = core.reconciliation
-        if running is None or running.step is not StepName.HISTORY or now.s < self._history_due_s:
+        if running is None or running.step is None:
+            return
+        if running.view.metrics_before is None:
+            running.measured(before=await self._metrics(core, running.view))
+        if running.step is not StepName.HISTORY or now.s < self._history_due_s:
             return
         self._history_due_s = now.s + HISTORY_EVERY_S
         view, store = running.view, self._platform.store
@@ -178,9 +184,27 @@ class Runtime:
         # Only what the middleware said since then tells whether its buffer is empty.
         heard = board.heard_at is not None and board.heard_at >= view.started_at
         if heard and missing == 0 and waiting <= BUFFER_EMPTY_SAMPLES:
+            after = await self._metrics(core, view)
+            running.measured(after=after)
             running.history_complete(
-                now, f"{running.view.replayed_samples} samples replayed, none outstanding; means are recomputed"
+                now,
+                f"{running.view.replayed_samples} samples replayed, none outstanding; recomputed:"
+                f" {after.coverage_pct:.1f} % of the outage measured, {after.import_kwh:.2f} kWh imported"
+                f" for {after.cost_eur:.2f} EUR",
             )
+
+    async def _metrics(self, core: SiteCore, view: ReconcileView) -> Metrics:
+        """The outage settled from the minutes that are stored of it now."""
+        until = view.started_at
+        start = until - timedelta(seconds=max(view.outage_s or 0.0, 60.0))
+        points = await self._platform.store.telemetry.points(core.site_id, start, until, limit=OUTAGE_MINUTES_MAX)
+        prices = self._platform.prices.between(start, until)
+        found = impact(points, prices, tariff_of(core.config), start=start, until=until)
+        return Metrics(
+            coverage_pct=round(found.coverage_pct, 3),
+            import_kwh=round(found.total("import_kwh"), 3),
+            cost_eur=round(found.settlement.dynamic_eur - found.settlement.export_eur, 2),
+        )
 
     def _exchange(self, core: SiteCore, step: Step) -> Coroutine[Any, Any, None] | None:
         if step.orders.send is not None:

@@ -213,7 +213,8 @@ class SiteCore:
             return
         self.ledger.resume(now, self._resume)
         if self._resume or self.schedule is not None:
-            self.begin_reconciliation(now, "the platform was restarted", None)
+            silent_s = (now.at - self.latest.timestamp).total_seconds() if self.latest is not None else None
+            self.begin_reconciliation(now, "the platform was restarted", silent_s)
         self._resume = None
 
     def _ask_for_limits(self, now: Moment) -> None:

@@ -51,6 +51,14 @@ class ReconcileStep(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """What the outage comes to by what is stored of it; money as far as prices are known."""
+
+    coverage_pct: float
+    import_kwh: float
+    cost_eur: float
+
+
 class ReconcileView(Struct, frozen=True, kw_only=True):
     """One reconnection: the page's four steps, each with what it found."""
 
@@ -68,6 +76,8 @@ class ReconcileView(Struct, frozen=True, kw_only=True):
     missed_sessions: int = 0
     schedule_version: int | None = None
     commands_verified: tuple[str, ...] = ()
+    metrics_before: Metrics | None = None
+    metrics_after: Metrics | None = None
     finished_at: datetime | None = None
     interrupted: bool = False
 
@@ -151,6 +161,13 @@ class Reconciliation:
         if found != (self._view.missed_samples, self._view.missed_events, self._view.missed_sessions):
             self._note(missed_samples=samples, missed_events=events, missed_sessions=sessions)
 
+    def measured(self, *, before: Metrics | None = None, after: Metrics | None = None) -> None:
+        """The metrics of the outage as they stood at the reconnection, and computed anew from all that was replayed."""
+        if before is not None and self._view.metrics_before is None:
+            self._note(metrics_before=before)
+        if after is not None and self._view.metrics_after != after:
+            self._note(metrics_after=after)
+
     def history_complete(self, now: Moment, note: str) -> None:
         if self.step is StepName.HISTORY:
             self._finish_step(now, note)
@@ -167,6 +184,8 @@ class Reconciliation:
         step = self.step
         if step is not None and now.s - self._since_s > LIMITS_S[step]:
             self._finish_step(now, f"not done within {LIMITS_S[step]:.0f} s", StepState.GIVEN_UP)
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
 
     def _finish_step(self, now: Moment, note: str, state: StepState = StepState.DONE) -> None:
         self._set(now, state, note)
@@ -185,3 +204,14 @@ class Reconciliation:
     def _note(self, **found: object) -> None:
         self._view = msgspec.structs.replace(self._view, **found)
         self._changed = True
+
+
+def ended_by_restart(view: ReconcileView, now: Moment) -> ReconcileView:
+    """The record of a procedure whose process ended before it did; another one begins at the start."""
+    steps = tuple(
+        msgspec.structs.replace(each, state=StepState.INTERRUPTED.value, at=now.at, note="the platform was restarted")
+        if each.state == StepState.RUNNING
+        else each
+        for each in view.steps
+    )
+    return msgspec.structs.replace(view, steps=steps, finished_at=now.at, interrupted=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.live.stack import Stack, running_stack
 
@@ -19,7 +19,9 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_MS = 20_000
+WAIT_MS = 30_000
+SPEED = 4
+"""A minute of silence takes fifteen seconds; a machine that stumbles for a second does not yet trip the watchdog."""
 
 LogIn = Callable[..., Page]
 
@@ -32,10 +34,11 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    expect.set_options(timeout=WAIT_MS)
     if chromium() is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium; or name one in CHROMIUM)")
-    with running_stack(tmp_path_factory.mktemp("browser") / "stack") as running:
-        running.wait_for(running.verified, "a verified setpoint", within_s=90)
+    with running_stack(tmp_path_factory.mktemp("browser") / "stack", f"SPEED={SPEED}") as running:
+        running.wait_for(running.verified, "a verified setpoint")
         yield running
 
 
@@ -84,6 +87,15 @@ def log_in(stack: Stack, browser: Browser, problems: list[str]) -> Iterator[LogI
 
 def secret(stack: Stack, role: str) -> str:
     return Path(stack.places.directory, "secrets", role).read_text(encoding="utf-8").strip()
+
+
+def log_in_again(stack: Stack, page: Page) -> None:
+    """Answer the dialog that a page opens once its session has ended, as soon as it is there."""
+    dialog = page.locator("#relogin")
+    expect(dialog).to_be_visible(timeout=WAIT_MS)
+    dialog.get_by_label("Password").fill(secret(stack, "operator"))
+    dialog.get_by_role("button", name="Log in").click()
+    expect(dialog).to_be_hidden(timeout=WAIT_MS)
 
 
 def _complaint(message: ConsoleMessage) -> list[str]:

@@ -19,6 +19,7 @@ from shared.errors import NotFound
 
 ROWS_MAX = 300
 CSV_ROWS_MAX = 10_000
+AUDIT_SEARCHED = 5_000
 PLANS_SEARCHED = 200
 TEXT_MAX_CHARS = 100
 
@@ -97,11 +98,10 @@ def books(shell: Shell) -> list[ControllerRouterHandler]:
     @get("/audit")
     async def audit_page(request: Asked) -> Response[Any]:
         require(request, deps, operator=True)
-        entries = await deps.store.audit.entries(limit=ROWS_MAX)
         wanted = request.query_params.get("text", "")[:TEXT_MAX_CHARS]
-        shown = [
-            each for each in entries if wanted.lower() in f"{each.principal} {each.action} {each.outcome} {each.source}"
-        ]
+        entries = await deps.store.audit.entries(limit=AUDIT_SEARCHED if wanted else ROWS_MAX)
+        said = [(each, f"{each.principal} {each.action} {each.outcome} {each.source}".lower()) for each in entries]
+        shown = [each for each, text in said if wanted.lower() in text][:ROWS_MAX]
         verdict = await deps.store.audit.verify() if "verify" in request.query_params else None
         return shell.page(
             request, "audit.html", key="audit", entries=shown, wanted=wanted, verdict=verdict, searched=len(entries)

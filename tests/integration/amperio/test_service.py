@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from services.amperio.app import Amperio
@@ -120,78 +119,6 @@ async def test_a_locked_site_answers_409_and_no_link_503(tmp_path: Path) -> None
             await stage.call("enexa", DISPATCH, limit(stage, 10.0))
         health = await stage.call("viewer", AMPERIO_HEALTH)
         assert health.message.status == "degraded"
-
-
-COMMAND = b'{"site_id":"SITE001","command":"set_battery_power","timestamp":"2024-06-15T10:00:00Z","params":'
-BAD = [
-    # what is wrong, the body, the status
-    ("not json", b"{", 400),
-    ("not utf-8", b'{"site_id": "\xff"}', 400),
-    ("a list", b"[]", 400),
-    ("no command", {"site_id": SITE, "timestamp": "NOW", "params": {}}, 400),
-    ("an unknown command", {"command": "explode"}, 400),
-    ("a string for a number", {"params": {"power_kw": "5"}}, 400),
-    ("nan", COMMAND + b'{"power_kw":NaN}}', 400),
-    ("infinity", COMMAND + b'{"power_kw":1e999}}', 400),
-    ("an unknown field", {"colour": "red"}, 400),
-    ("an unknown parameter", {"params": {"power_kw": 1.0, "power": 2.0}}, 400),
-    ("a naive time", {"timestamp": "2024-06-15T10:00:00"}, 400),
-    ("an epoch for a time", {"timestamp": 1718445600}, 400),
-    ("another site", {"site_id": "SITE009"}, 404),
-    ("an empty site", {"site_id": ""}, 422),
-    ("a far too large power", {"params": {"power_kw": 99999.0}}, 422),
-    ("beyond the nameplate", {"params": {"power_kw": 300.0}}, 422),
-    ("watts for kilowatts", {"params": {"power_kw": -2500.0}}, 422),
-    ("an old time", {"timestamp": "2024-06-14T10:00:00Z"}, 422),
-    ("a time to come", {"timestamp": "2024-06-16T10:00:00Z"}, 422),
-    ("an end before the start", {"valid_until": "2024-06-14T10:00:00Z"}, 422),
-    ("valid for an hour", {"valid_until": "LATER"}, 422),
-    ("twice the same key", COMMAND + b'{"power_kw":1.0},"params":{"power_kw":2.0}}', 400),
-    ("deep nesting", b"[" * 9_000, 400),
-    ("seventeen kilobytes", {"reason": "x" * 17_000}, 413),
-]  # fmt: skip
-
-
-async def test_b11_b12_bad_input_has_its_status_and_writes_and_stores_nothing(tmp_path: Path) -> None:
-    async with playing(tmp_path) as stage, aiohttp.ClientSession() as session:
-        token = await stage.caller("enexa")._bearer(renew=False)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        before = (register(stage, "request_kw"), register(stage, "clearance_kw"))
-
-        answers = [
-            (what, await posted(session, stage, headers, filled(stage, body)), status) for what, body, status in BAD
-        ]
-
-        wrong = [(what, got, wanted) for what, got, wanted in answers if got != wanted]
-        assert not wrong
-        assert (register(stage, "request_kw"), register(stage, "clearance_kw")) == before
-        assert not stage.lane.agent.ledger.open_entries()
-
-
-def filled(stage: Stage, body: Any) -> Any:
-    if isinstance(body, bytes):
-        return body
-    now = stage.clock.now()
-    whole = {
-        "site_id": SITE,
-        "command": "set_battery_power",
-        "params": {"power_kw": -25},
-        "timestamp": now.at.isoformat(),
-        **body,
-    }
-    if whole["timestamp"] == "NOW":
-        del whole["command"]
-        whole["timestamp"] = now.at.isoformat()
-    if whole.get("valid_until") == "LATER":
-        whole["valid_until"] = now.later(3600.0).at.isoformat()
-    return whole
-
-
-async def posted(session: aiohttp.ClientSession, stage: Stage, headers: dict[str, str], body: Any) -> int:
-    sent = {"data": body} if isinstance(body, bytes) else {"json": body}
-    async with session.post(f"http://127.0.0.1:{stage.port}/v1/dispatch", headers=headers, **sent) as reply:
-        assert reply.content_type == "application/problem+json"
-        return reply.status
 
 
 Ask = Callable[[Stage], Awaitable[Any]]

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SERIOUS = {"serious", "critical"}
 LOOKS = [(1280, "light", True), (390, "dark", True), (1920, "dark", False)]
-"""Width, colours, and whether axe looks: it judges colours and structure, which the third look shares with the others."""
+"""Width, colours, and whether axe looks: it judges colours and structure, which the third look shares."""
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
 BESIDE_THE_NAVIGATION = ("/what-if/sweep", "/what-if/kept", "/sites/SITE001/impact/period", "/api/amperio/dispatch")
 PAGE_MAX_BYTES = 150_000

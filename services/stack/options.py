@@ -39,11 +39,12 @@ PORT_VARIABLES = {
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """One stack, as asked for. `day` starts its clock at that local midnight; without it the clock is the real one."""
+    """One stack, as asked for. Its clock begins at the local midnight of `day` or at `instant`, or is the real one."""
 
     prices: str | None = None
     sessions: str | None = None
     day: date | None = None
+    instant: datetime | None = None
     station: str = "chargepost"
     scenario: str = "reference_day"
     speed: float = 1.0
@@ -55,10 +56,12 @@ class Options(Struct, frozen=True, kw_only=True):
     @property
     def simulated(self) -> bool:
         """Whether this stack's clock is another than the wall clock."""
-        return self.day is not None or self.speed != 1.0
+        return self.day is not None or self.instant is not None or self.speed != 1.0
 
     def origin_sim(self, origin_real: datetime) -> datetime:
         """The date on the stack's clock when the wall clock shows `origin_real`."""
+        if self.instant is not None:
+            return self.instant
         if self.day is None:
             return origin_real
         return datetime.combine(self.day, time.min, tzinfo=LOCAL).astimezone(UTC)
@@ -67,10 +70,12 @@ class Options(Struct, frozen=True, kw_only=True):
 def read_options(words: Iterable[str], environ: Mapping[str, str] = os.environ) -> Options:
     """Options from words like `SPEED=60`; raises BadInput with one sentence for the first word that is wrong."""
     said = dict(_split(word) for word in words)
+    date_said = said.get("DATE", "")
     return Options(
         prices=_file(said.get("PRICES"), "PRICES", "price"),
         sessions=_file(said.get("SESSIONS"), "SESSIONS", "session"),
-        day=_day(said.get("DATE")),
+        day=_day(date_said) if "T" not in date_said else None,
+        instant=_instant(date_said) if "T" in date_said else None,
         station=said.get("STATION", "chargepost"),
         scenario=said.get("SCENARIO", "reference_day"),
         speed=_speed(said.get("SPEED", "1")),
@@ -107,7 +112,17 @@ def _file(value: str | None, name: str, kind: str) -> str | None:
     return str(path)
 
 
-def _day(value: str | None) -> date | None:
+def _instant(value: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise BadInput(f"DATE={value} is no instant: write it like 2024-01-15T10:00:01Z") from error
+    if instant.tzinfo is None:
+        raise BadInput(f"DATE={value} does not say its offset: write it like 2024-01-15T10:00:01Z")
+    return instant.astimezone(UTC)
+
+
+def _day(value: str) -> date | None:
     if not value:
         return None
     try:

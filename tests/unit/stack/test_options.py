@@ -85,3 +85,16 @@ def test_a_directory_and_an_empty_file_are_no_price_files(tmp_path: Path) -> Non
 def test_a_port_that_is_none_names_its_variable(value: str) -> None:
     with pytest.raises(BadInput, match="AMPERIO_PORT"):
         read_options([], {"AMPERIO_PORT": value})
+
+
+def test_a_date_with_a_time_starts_the_clock_at_that_instant() -> None:
+    options = read_options(["DATE=2024-01-15T10:00:01Z"], {})
+
+    assert options.origin_sim(NOW) == datetime(2024, 1, 15, 10, 0, 1, tzinfo=UTC)
+    assert options.simulated
+
+
+@pytest.mark.parametrize("value", ["2024-01-15T10:00:01", "2024-01-15T25:00:00Z", "2024-02-30T10:00:00Z"])
+def test_an_instant_without_an_offset_or_that_is_none_is_named(value: str) -> None:
+    with pytest.raises(BadInput, match=value):
+        read_options([f"DATE={value}"], {})

@@ -54,8 +54,8 @@ class Station:
         self.post.now = now
         self.director.play(now, self.post)
         self.post.step(now)
-        if self.post.faults.has("duplicate_address"):
-            self._stranger(now).step(now)
+        if self._other is not None and self.post.faults.has("duplicate_address"):
+            self._other.step(now)
 
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "local") -> bytes:
         """The reply PDU to a request PDU, both without MBAP header; empty where the station stays silent."""

@@ -259,7 +259,7 @@ class ChargePost:
             self._feel_faults()
         if self.watchdog.expired(s):
             self._trip()
-        if faults.has("second_master"):
+        if faults.active and faults.has("second_master"):
             self._be_overruled()
         if s < self._ready_s or self._safe_state or self._blackout:
             self._stand_still(s)

@@ -77,6 +77,8 @@ class Flows:
 
 def ev_loss_kw(demand: Demand, ev_kw: float) -> float:
     """Conversion loss of one outlet; coupled units share its power, and with it the quadratic part."""
+    if ev_kw == 0.0:
+        return 0.0
     quadratic = demand.loss_quadratic_per_kw
     if demand.coupled:
         quadratic *= 0.5
@@ -183,9 +185,9 @@ def _within_units(demand: Demand) -> tuple[float, float]:
         if ev_1 + ev_2 + ev_loss_kw(demand, ev_1) + ev_loss_kw(demand, ev_2) > most_1 + most_2:
             return _curtailed(demand, ev_1, ev_2, most_1 + most_2)
         return ev_1, ev_2
-    if ev_1 + ev_loss_kw(demand, ev_1) > most_1:
+    if ev_1 > 0.0 and ev_1 + ev_loss_kw(demand, ev_1) > most_1:
         ev_1, _ = _curtailed(demand, ev_1, 0.0, most_1)
-    if ev_2 + ev_loss_kw(demand, ev_2) > most_2:
+    if ev_2 > 0.0 and ev_2 + ev_loss_kw(demand, ev_2) > most_2:
         _, ev_2 = _curtailed(demand, 0.0, ev_2, most_2)
     return ev_1, ev_2
 

@@ -47,7 +47,7 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
     _make_data_dir(settings)
     scenario, profile = _told(settings)
     sessions = load_sessions(settings.sessions) if settings.sessions else ()
-    tls = _tls_of(settings)
+    tls = tls_of(settings)
     ledger = _ledger_of(settings)
     units = []
     for index, name in enumerate(_names(settings, profile)):
@@ -154,7 +154,7 @@ def _ledger_of(settings: Settings) -> Ledger | None:
     return Ledger(settings.data_dir / FILE, most_rows=max(LEAST_TRUTH_S, settings.truth_seconds // settings.stations))
 
 
-def _tls_of(settings: Settings) -> ssl.SSLContext | None:
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
     """Modbus/TCP Security: the same frames inside TLS 1.2 or newer; client certificates where a CA is given."""
     if settings.tls_cert is None and settings.tls_key is None and settings.tls_client_ca is None:
         return None

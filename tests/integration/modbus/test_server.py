@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from emulator.app import tls_of
+from emulator.settings import Settings
 from shared.chargepost.registers import GRID
 from tests.integration.modbus.served import HEADER, read, request, serving
 
@@ -175,16 +177,17 @@ async def test_a_flood_of_one_peer_keeps_no_other_waiting_and_is_answered_whole(
 
 async def test_modbus_security_wants_a_client_certificate(tmp_path: Path) -> None:
     authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.configure_trust(context)
-    context.verify_mode = ssl.CERT_REQUIRED
+    own = authority.issue_cert("127.0.0.1")
+    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    own.cert_chain_pems[0].write_to_path(cert)
+    own.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(ca)
     known, unknown = (ssl.create_default_context() for _ in range(2))
     for each in (known, unknown):
         authority.configure_trust(each)
     authority.issue_cert("amperio@example.org").configure_cert(known)
 
-    async with serving(tls=context) as served:
+    async with serving(tls=tls_of(Settings(tls_cert=cert, tls_key=key, tls_client_ca=ca))) as served:
         assert len(await _read_over_tls(served.port, known)) == 65
         with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
             await _read_over_tls(served.port, unknown)

@@ -1,8 +1,11 @@
 """Every plant and register fault is seen from outside, ends when it is cleared, and is in the truth."""
 
+import os
+import re
 import struct
 from collections.abc import Callable
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,6 +277,49 @@ SEEN: dict[str, Callable[[Rig], bool]] = {
     "state_undefined": shows("charger.process_state", None),
     "soc_out_of_range": shows("battery.soc_pct", 101.0),
 }
+
+RELIABILITY = {
+    "E01": "exception_01", "E02": "exception_02", "E03": "exception_03", "E04": "exception_04", "E05": "exception_05",
+    "E06": "exception_06", "E07": "exception_08 exception_0a exception_0b exception_63", "E08": "slow_replies",
+    "E09": "slow_replies", "E10": "stalled_burst", "E11": "torn_32_bit", "E12": "words_swapped bytes_swapped",
+    "E13": "stale_frozen soc_frozen", "E14": "heartbeat_ignored", "E15": "watchdog_skewed",
+    "E16": "",  # the profile's fallback_clearance_kw, and no fault
+    "E17": "setpoint_not_applied setpoint_ignored", "E18": "lost_replies", "E19": "setpoint_clamped",
+    "E20": "reboot counter_reset", "E21": "control_lost_silently grid_mode_flipped", "E22": "second_master",
+    "E23": "partial_write", "E24": "wrong_unit", "E25": "not_a_number infinite",
+    "E26": "null_frames register_value soc_sentinel", "E27": "soc_out_of_range register_value", "E28": "soc_jump",
+    "E29": "meter_sign_flipped", "E30": "scale_changed", "E31": "counter_reset ev_counter_resets",
+    "E32": "",  # the map has no clock
+    "E33": "state_undefined", "E34": "limits_collapse thermal_alarm",
+    "E35": "contactor_stuck estop crash_sensor ups_failure string_offline error_flags_corrupted",
+    "E36": "setpoint_inverted", "W01": "wrong_transaction_id zero_transaction_id repeated_transaction_id",
+    "W02": "wrong_protocol_id wrong_length short_data long_data truncated wrong_byte_count",
+    "W03": "wrong_function wrong_echo wrong_quantity", "W04": "trickle glued_replies",
+    "W05": "garbage_before garbage_after", "W06": "refused finish reset reset_mid_frame",
+    "W07": "half_open lost_replies",
+    "W08": "lost_replies slow_replies", "W09": "half_open", "W10": "occupied", "W11": "duplicate_address",
+}  # fmt: skip
+"""What plays each row of reliability.md 3.1 and 3.2."""
+
+
+def rows_of(name: str, first: str, last: str) -> list[str]:
+    """First cells of the tables between two headings of a reference."""
+    path = Path(os.environ.get("SHARED", "../shared")) / "reference" / name
+    if not path.exists():
+        pytest.skip(f"{path} is absent; set SHARED to compare the catalogue with its reference")
+    part = path.read_text(encoding="utf-8").split(first)[1].split(last)[0]
+    return [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("|")]
+
+
+def test_every_row_of_the_references_can_be_played_and_every_fault_plays_one() -> None:
+    catalogue = rows_of("reliability.md", "### 3.1", "### 3.3")
+    station = rows_of("chargepost.md", "## 4 Faults", "\n\n\n")[2:]
+
+    assert [row for row in catalogue if row[1:].isdigit()] == list(RELIABILITY)
+    listed = {name for row in station for name in re.findall(r"[a-z][a-z0-9_]+", row.split("(")[0])} - {"exceptions"}
+    played = {name for names in RELIABILITY.values() for name in names.split()}
+    assert listed | played == set(CATALOGUE)
+
 
 NEEDS_LESS = {"kva_plateau", "watchdog_skewed"}
 

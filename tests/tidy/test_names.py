@@ -8,7 +8,7 @@ from tests.tidy.source import CODE, at, modules, tree
 
 UNITS = {
     "kw", "kwh", "kva", "kvar", "w", "wh", "v", "a", "hz", "c", "pct", "ratio", "s", "ms", "h", "min", "slot", "eur",
-    "days", "years", "km", "m2", "deg", "count", "seq", "bytes", "mb",
+    "days", "years", "km", "m2", "kg", "deg", "count", "seq", "bytes", "mb",
 }  # fmt: skip
 MIDDLE = re.compile(r"(?<!_per)_(?:kw|kwh|kva|kvar|pct|hz|eur|ms)_(?!per_|at_)")
 RATES = re.compile(r"_per_[a-z0-9]+(?:_year|_h)?$")

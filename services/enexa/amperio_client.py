@@ -32,8 +32,10 @@ class AmperioClient:
         assert isinstance(reply.message, SiteState)
         return reply.message
 
-    async def health(self) -> Health:
-        reply = await self._caller.call(AMPERIO_HEALTH)
+    async def health(self, request_id: str = "") -> Health:
+        """`request_id` is what the middleware's audit log keeps of this call."""
+        headers = {"X-Request-ID": request_id} if request_id else None
+        reply = await self._caller.call(AMPERIO_HEALTH, headers=headers)
         assert isinstance(reply.message, Health)
         return reply.message
 

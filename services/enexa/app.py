@@ -59,7 +59,12 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     prices.check(clock.now().at)
     store = Store(database_url(settings))
     platform = Platform(
-        clock=clock, store=store, prices=prices, messengers=messengers(settings), raw_days=settings.raw_days
+        clock=clock,
+        store=store,
+        prices=prices,
+        messengers=messengers(settings),
+        raw_days=settings.raw_days,
+        data_dir=settings.data_dir,
     )
     cable = Cable(clock)
     amperio = AmperioClient(

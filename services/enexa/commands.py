@@ -7,18 +7,30 @@ import importlib
 import os
 import pkgutil
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+
+import msgspec
 
 from services.enexa import cli
 from services.enexa.app import build, database_url
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
+from services.enexa.platform import ANCHORS
 from services.enexa.settings import settings_from
+from services.enexa.store.anchors import Anchors, anchor_of
 from services.enexa.store.store import Store
+from shared.clock import real_deadline_s, real_now_s
+from shared.contract.operations import ENEXA_HEALTH
+from shared.contract.reads import Health
 from shared.errors import SiteError
 from shared.logs import set_up_logs
 from shared.rest.server import Listener, run
+
+TAKEN_WITHIN_S = 20.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     audit = commands.add_parser("audit", help="the audit log").add_subparsers(required=True, metavar="WHAT")
     verify = audit.add_parser("verify", help="walk the whole chain; exit code 1 where it is broken")
+    verify.add_argument("--anchor", action="append", default=[], help="SEQ:DIGEST kept elsewhere; may be repeated")
     verify.set_defaults(run=_verify)
     site = commands.add_parser("site", help="sites").add_subparsers(required=True, metavar="WHAT")
     add = site.add_parser("add", help="a new site like a seed; the running platform takes it within seconds")
@@ -86,13 +99,17 @@ def _serve(_: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(_: argparse.Namespace) -> int:
+def _verify(given: argparse.Namespace) -> int:
+    anchors = Anchors(settings_from(os.environ).data_dir / ANCHORS).known() + [anchor_of(each) for each in given.anchor]
+
     async def verify(store: Store) -> int:
-        verdict = await store.audit.verify()
+        verdict = await store.audit.verify(anchors)
         if verdict.broken_seq is not None:
-            print(f"broken at entry {verdict.broken_seq}: it does not follow from entry {verdict.entries}")
+            print(
+                f"broken at entry {verdict.broken_seq}: it is missing, or not what it was; {verdict.entries} are whole"
+            )
             return 1
-        print(f"{verdict.entries} entries, unbroken; head {verdict.head}")
+        print(f"{verdict.entries} entries, unbroken, {len(anchors)} anchors; head {verdict.head}")
         return 0
 
     return _reading(verify)
@@ -101,8 +118,29 @@ def _verify(_: argparse.Namespace) -> int:
 def _add_site(given: argparse.Namespace) -> int:
     settings = settings_from(os.environ)
     path = Inbox(settings.data_dir).put_site(given.site_id, given.station)
-    print(f"{given.site_id} will be there within seconds, or at the next start ({path})")
+    if _appears(given.site_id, settings.port):
+        print(f"{given.site_id} is there")
+    else:
+        print(f"{given.site_id} will be there when the platform runs ({path})")
     return 0
+
+
+def _appears(site_id: str, port: int) -> bool:
+    """Whether the platform on this machine has taken a new site; it looks every two seconds."""
+    deadline_s = real_deadline_s(TAKEN_WITHIN_S)
+    while real_now_s() < deadline_s:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{ENEXA_HEALTH.path}", timeout=5) as reply:
+                health = msgspec.json.decode(reply.read(), type=Health)
+        except urllib.error.HTTPError as error:
+            health = None
+            error.close()
+        except (OSError, msgspec.MsgspecError):
+            return False
+        if health is not None and any(check.name == f"plan_{site_id}" for check in health.checks):
+            return True
+        threading.Event().wait(0.2)
+    return False
 
 
 def _enrol(given: argparse.Namespace) -> int:

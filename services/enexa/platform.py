@@ -6,6 +6,7 @@ it lives on one event loop.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -22,6 +23,7 @@ from services.enexa.pricing import PriceSource
 from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
 from services.enexa.registry.configs import changes, document_of, next_version
 from services.enexa.state import Board, PlanMade, PlanReport
+from services.enexa.store.anchors import Anchors
 from services.enexa.store.journal import EventsKept
 from services.enexa.store.store import Store
 from services.enexa.store.telemetry import NO_EPOCH, Ingest, Stored
@@ -34,6 +36,8 @@ from shared.errors import Conflict, NotFound, SiteError, UnknownController, Unkn
 from shared.moment import Moment, moment_at
 
 RECENT = timedelta(minutes=30)
+ANCHORS = "audit_anchors.jsonl"
+"""The file in the data directory that `enexa audit verify` holds against the log."""
 UNFINISHED = (
     CommandStatus.PLANNED,
     CommandStatus.SENT,
@@ -61,6 +65,7 @@ class Platform:
         prices: PriceSource,
         messengers: Sequence[Messenger] = (),
         raw_days: float = 31.0,
+        data_dir: Path = Path(),
     ) -> None:
         self.clock = clock
         self.store = store
@@ -74,6 +79,7 @@ class Platform:
         self.names: dict[str, str] = {}
         self._balances: dict[str, BalanceWatch] = {}
         self.raw_kept = timedelta(days=raw_days)
+        self.anchors = Anchors(data_dir / ANCHORS)
         self.epoch = 0
         self.ready = False
 

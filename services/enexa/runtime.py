@@ -20,6 +20,7 @@ from services.enexa.planning_request import plan_request, tariff_of
 from services.enexa.platform import Platform
 from services.enexa.seeds import take_sites
 from services.enexa.state import IntentView, MiddlewareView, PlanMade
+from services.enexa.store.anchors import EVERY_S
 from services.enexa.store.packing import HOURS_AT_ONCE
 from shared.backoff import Backoff
 from shared.clock import real_now_s
@@ -64,6 +65,7 @@ class Runtime:
         self._watch_backoff = Backoff()
         self._history_due_s = float("-inf")
         self._unsaved: dict[str, CommandRecord] = {}
+        self._anchored_s = float("-inf")
         self._alarms: dict[str, Alarm] = {}
         self._prices_known_until: dict[str, datetime] = {}
 
@@ -353,7 +355,7 @@ class Runtime:
     async def _ask_health(self) -> None:
         before = self._board.middleware
         try:
-            health = await self._amperio.health()
+            health = await self._amperio.health(self._anchor())
         except SiteError as error:
             self._watch_backoff = self._watch_backoff.failed()
             now = self._clock.now()
@@ -379,6 +381,19 @@ class Runtime:
         )
         for core in self._platform.cores.values():
             core.on_link(now, up=True)
+
+    def _anchor(self) -> str:
+        """Once a minute the audit log's head is told elsewhere: the id under which the middleware keeps it, or none."""
+        now, head = self._clock.now(), self._platform.store.audit.head
+        if now.s - self._anchored_s < EVERY_S or head.seq == 0:
+            return ""
+        self._anchored_s = now.s
+        try:
+            self._platform.anchors.add(head)
+        except StoreFailed as error:
+            log.warning("anchor_not_kept", error=str(error))
+        log.info("audit_anchored", seq=head.seq, digest=head.digest)
+        return head.request_id
 
     async def _tick_alarms(self, now: Moment) -> None:
         alerts, view = self._platform.alerts, self._board.middleware

@@ -4,12 +4,14 @@ A line is durable before its request is answered. Lines of many requests share a
 the samples that arrive meanwhile.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import select
 
+from services.enexa.store.anchors import Anchor, by_seq
 from services.enexa.store.committer import Committer, Merged
 from services.enexa.store.database import Database, Group
 from services.enexa.store.schema import audit, to_us
@@ -21,7 +23,7 @@ PAGE = 2000
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What `enexa audit verify` found; `broken_seq` is the first entry that does not follow from the one before."""
+    """What `enexa audit verify` found; `broken_seq` is the first entry that is missing or not what it was."""
 
     entries: int
     head: str
@@ -47,9 +49,9 @@ class AuditLog:
             self._seq, self._head = row.seq, row.digest
 
     @property
-    def head(self) -> tuple[int, str]:
+    def head(self) -> Anchor:
         """Number and digest of the newest entry."""
-        return self._seq, self._head
+        return Anchor(self._seq, self._head)
 
     async def append(self, line: AuditLine) -> None:
         """Durable on return; StoreFailed where it is not."""
@@ -78,21 +80,45 @@ class AuditLog:
             rows = (await connection.execute(query.order_by(audit.c.seq.desc()).limit(limit))).all()
         return [_entry(row) for row in rows]
 
-    async def verify(self) -> Verdict:
-        """Walk the whole chain from its first entry."""
-        seq, head = 0, GENESIS
+    async def verify(self, anchors: Iterable[Anchor] = ()) -> Verdict:
+        """Walk the whole chain from its first entry, and past every anchor."""
+        walk = Walk(anchors)
         while True:
-            query = select(audit).where(audit.c.seq > seq).order_by(audit.c.seq).limit(PAGE)
+            query = select(audit).where(audit.c.seq > walk.seq).order_by(audit.c.seq).limit(PAGE)
             async with self._database.transaction() as connection:
                 rows = (await connection.execute(query)).all()
-            for row in rows:
-                line = msgspec.json.decode(row.body, type=AuditLine)
-                expected = chained(head, line)
-                if row.seq != seq + 1 or row.digest != expected or row.at_us != to_us(line.at):
-                    return Verdict(entries=seq, head=head, broken_seq=row.seq)
-                seq, head = row.seq, row.digest
-            if len(rows) < PAGE:
-                return Verdict(entries=seq, head=head)
+            if not all(walk.follows(row.seq, row.at_us, row.body, row.digest) for row in rows) or len(rows) < PAGE:
+                return walk.verdict()
+
+
+class Walk:
+    """One way along a chain (pure)."""
+
+    def __init__(self, anchors: Iterable[Anchor] = ()) -> None:
+        self.seq, self._head = 0, GENESIS
+        self._anchors = by_seq(anchors)
+        self._broken_seq: int | None = None
+
+    def follows(self, seq: int, at_us: int, body: bytes, digest: str) -> bool:
+        """Whether an entry follows from the one before, and is the one that was anchored."""
+        try:
+            line = msgspec.json.decode(body, type=AuditLine)
+        except msgspec.DecodeError:
+            self._broken_seq = seq
+            return False
+        right = seq == self.seq + 1 and digest == chained(self._head, line) and at_us == to_us(line.at)
+        if not right or not all(digest.startswith(each) for each in self._anchors.get(seq, ())):
+            self._broken_seq = seq
+            return False
+        self.seq, self._head = seq, digest
+        return True
+
+    def verdict(self) -> Verdict:
+        """After the last entry: an anchor beyond it says that the end was cut off."""
+        broken_seq = self._broken_seq
+        if broken_seq is None and max(self._anchors, default=0) > self.seq:
+            broken_seq = self.seq + 1
+        return Verdict(entries=self.seq, head=self._head, broken_seq=broken_seq)
 
 
 def _entry(row: Any) -> AuditEntry:

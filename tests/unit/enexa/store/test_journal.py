@@ -166,7 +166,7 @@ async def test_the_audit_chain_is_unbroken_and_goes_on_after_a_restart(url: str)
     store = Store(url)
     await store.open()
     verdict = await store.audit.verify()
-    assert (verdict.entries, verdict.broken_seq, verdict.head) == (20, None, store.audit.head[1])
+    assert (verdict.entries, verdict.broken_seq, verdict.head) == (20, None, store.audit.head.digest)
     await store.close()
 
 

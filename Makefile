@@ -17,7 +17,7 @@ ROLE  ?= operator
 SIM    = $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(SEED),--seed '$(SEED)') $(if $(HOURS),--hours '$(HOURS)') \
          $(if $(BUNDLE),--bundle '$(BUNDLE)')
 
-.PHONY: help setup lock fmt check test sim live up down logs status token demo docs bench soak yardstick ci
+.PHONY: help setup lock fmt check test sim live up down logs status token run demo docs bench soak yardstick ci
 
 help: ## list these commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ status: ## health, clock and freshness of the data
 
 token: ## print a bearer token: ROLE=operator or ROLE=viewer
 	@$(STACK) token ROLE=$(ROLE)
+
+run: ## a program's own command inside the stack: DO='enexa site add SITE002'
+	@$(STACK) run $(DO)
 
 docs: setup ## rebuild docs/reference from the tables
 	@$(PYTHON) docs/build.py

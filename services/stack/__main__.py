@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TypeVar
@@ -12,7 +13,7 @@ from services.stack.credentials import make_credentials
 from services.stack.login import get_token
 from services.stack.options import Options, read_options
 from services.stack.places import Places, places
-from services.stack.programs import begin_of
+from services.stack.programs import MODULES, begin_of, programs
 from services.stack.record import Mode, Record, load
 from services.stack.status import describe
 from services.stack.supervisor import supervise
@@ -125,6 +126,22 @@ def token(there: Places, said: list[str]) -> int:
     return OK
 
 
+def run(there: Places, said: list[str]) -> int:
+    """A program's own command with the settings of the stack that is up; what a person has set counts more."""
+    if not said or said[0] not in MODULES:
+        raise BadInput(f"name a program and its command, for instance: enexa site add SITE002 ({', '.join(MODULES)})")
+    record = load(there.record)
+    if record is None or not _is_running(record, there):
+        raise BadInput("no stack is running: start one with make up")
+    if record.mode == "containers":
+        raise BadInput(f"this stack runs in containers: docker compose exec -T {said[0]} {' '.join(said)}")
+    program = next(each for each in programs(record, there) if each.name == said[0])
+    environment = {**program.settings, **os.environ}
+    return subprocess.run(  # noqa: S603 -- a person at the keyboard asked for it
+        [sys.executable, "-m", MODULES[program.name], *said[1:]], env=environment, check=False
+    ).returncode
+
+
 def supervise_here(there: Places, said: list[str]) -> int:
     """What the detached process runs; not for people."""
     _no_words(said)
@@ -139,6 +156,7 @@ COMMANDS: dict[str, Callable[[Places, list[str]], int]] = {
     "logs": logs,
     "token": token,
     "demo": demo,
+    "run": run,
     "supervise": supervise_here,
 }
 

@@ -15,7 +15,8 @@ from services.stack.processes import Process
 from services.stack.programs import health_ports, leaps_of
 from services.stack.record import ProgramState, Record
 from shared.clock import SystemClock
-from shared.contract.operations import GET_LATEST
+from shared.contract.operations import GET_LATEST, LIST_SITES
+from shared.contract.registry import SitePage
 from shared.errors import SiteError
 
 
@@ -38,8 +39,22 @@ async def describe(record: Record, places: Places) -> tuple[list[str], bool]:
         leaps=leaps_of(record),
     )
     lines.append(f"clock      {clock.now().at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC at speed {record.options.speed:g}")
-    lines.extend([f"{site:<10} {await _freshness(record, places, site)}" for site in SITES])
+    lines.extend([f"{site:<10} {await _freshness(record, places, site)}" for site in await _sites(record, places)])
     return lines, all(one.ready for one in health.values())
+
+
+async def _sites(record: Record, places: Places) -> list[str]:
+    """Every site that Enexa knows; the first one where it does not tell."""
+    url = f"http://127.0.0.1:{record.options.ports.enexa}{LIST_SITES.path}"
+    with contextlib.suppress(SiteError, aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError):
+        token = await get_token(places, "viewer", tls_port=record.options.ports.enexa_tls)
+        headers = {"Authorization": f"Bearer {token.access_token}"}
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session, session.get(url) as reply:
+            if reply.status == 200:
+                found = msgspec.json.decode(await reply.content.read(1_000_000), type=SitePage)
+                return [each.id for each in found.sites]
+    return list(SITES)
 
 
 async def _freshness(record: Record, places: Places, site: str) -> str:

@@ -37,7 +37,7 @@ from tests.simulation.disk import Disk, InlineDatabase
 from tests.simulation.edges import Edges
 from tests.simulation.journal import Journal
 from tests.simulation.links import Answer, DeviceLink, Line, Path
-from tests.simulation.station_link import StationLink
+from tests.simulation.station_link import FieldTransport, WatchedLink
 from tests.simulation.stepping import StepLoop
 
 CLIENT_ID = "amperio"
@@ -111,6 +111,7 @@ class AmperioSide:
             return False
         database = self._database = InlineDatabase(self.disk, connection, self._world)
         self._loop = StepLoop(self._world)
+        self._loop.dial = self._dial
         self.lane = self._lane(database)
         enexa = self._enexa()
         lanes = Lanes([self.lane])
@@ -129,8 +130,8 @@ class AmperioSide:
 
     def _lane(self, database: InlineDatabase) -> "WatchedLane":
         site = self.site_id
-        link = StationLink(site, self.clock, self._wire)
-        link.dropped.append(lambda: self._tell(self._world.now(), "connection_dropped"))
+        link = WatchedLink(site, "station", 502, self.clock)
+        link.dropped = lambda: self._tell(self._world.now(), "connection_dropped")
 
         async def load() -> WatchedLane:
             return WatchedLane(
@@ -146,6 +147,10 @@ class AmperioSide:
             ).watched_by(self)
 
         return self._loop.run_until_done(load())
+
+    def _dial(self, protocol: asyncio.BaseProtocol) -> asyncio.BaseTransport:
+        self._wire.connect(self._world.now())
+        return FieldTransport(self._wire, self._world, protocol)
 
     def _enexa(self) -> EnexaClient:
         assert self.line is not None
@@ -285,7 +290,7 @@ class WatchedLane(SiteLane):
         await super()._keep(sample, settled)
         sampled = sample is not None and self.outbox.last_at == sample.timestamp
         link = self.link
-        assert isinstance(link, StationLink)
+        assert isinstance(link, WatchedLink)
         orders, outcomes = link.last
         self._watcher.settled(orders, outcomes, settled, sampled=sampled)
 

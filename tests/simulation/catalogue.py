@@ -96,7 +96,7 @@ LINK_RULES: tuple[Rule, ...] = (
     ),
     *(_rule(kind, DOWN, "the call ends in time, and acts once", ("to_amperio.ended",), CALL_S) for kind in LATE),
     *(
-        _rule(kind, FIELD, "Amperio believes no byte and reconnects", ("amperio.connection_dropped",), 1.0)
+        _rule(kind, FIELD, "Amperio believes no byte and reconnects", ("amperio.connection_dropped",), 3.0)
         for kind in FIELD_LOST
     ),
 )  # fmt: skip

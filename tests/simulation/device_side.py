@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime
 from itertools import takewhile
 
-from emulator.device.chargepost import Memory
+from emulator.device.memory import Memory, memory_of
 from emulator.station import Station
 from emulator.stations.load import load_station
 from shared.moment import Moment
@@ -39,7 +39,7 @@ class DeviceSide:
         self.station.step(now)
         post = self.station.post
         if post.steps % SAVED_EVERY_S == 0:
-            self._memory = post.memory()
+            self._memory = memory_of(post)
             self._since = now.at
         notes = post.truth.notes
         if notes and notes[-1].seq > self._notes_seen:
@@ -50,6 +50,11 @@ class DeviceSide:
                 if note.kind != "write":
                     self._journal.note(now, "chargepost", f"{note.kind}_{note.name}", new=note.new)
             self._notes_seen = notes[-1].seq
+
+    @property
+    def listens(self) -> bool:
+        """Whether the process runs."""
+        return self.up
 
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "amperio") -> bytes:
         """One PDU there, one back; nothing from a process that is down."""

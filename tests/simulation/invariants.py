@@ -27,6 +27,8 @@ OVER_RATIO = 1.02
 ALLOWED_S = 1.0
 """How long the meter may lie above its limit: one cycle of the station."""
 DIMMED_WITHIN_S = 3.0
+HEALED_WITHIN_S = 200.0
+"""A reboot of the station takes a minute, the longest backoff another, and control is taken back in steps."""
 SILENCE_SLACK_S = 2.0
 BREACHES_KEPT = 100
 ENTRY_OPEN_MAX_S = 24 * 3600.0 + 60.0
@@ -77,6 +79,8 @@ class Referee:
         self._shown_at = float("-inf")
         self._final: dict[str, str] = {}
         self._ledger_due_s = LEDGER_EVERY_S
+        self._fair_since_s = 0.0
+        self._struck = 0
         self._sequence = 0
         self._rules: tuple[tuple[str, Callable[[Moment], str | None]], ...] = (
             ("power_balance", self._power_balance),
@@ -90,6 +94,7 @@ class Referee:
             ("now_never_goes_back", self._now_never_goes_back),
             ("queues_bounded", self._queues_bounded),
             ("no_bug", self._no_bug),
+            ("fair_means_online", self._fair_means_online),
             ("faults_wake_their_rules", self._faults_wake_their_rules),
         )
         self._wanted = world.judge.names
@@ -271,6 +276,28 @@ class Referee:
         if amperio.outbox.rows > amperio.outbox.rows_max + 3600:
             return f"{amperio.outbox.rows} rows in the buffer"
         return None if self.world.post.pending_count < 1000 else "more than 1000 messages under way"
+
+    def _fair_means_online(self, now: Moment) -> str | None:
+        """Where nothing has been wrong for a while, the middleware is online: else a run proves little."""
+        if not self._fair(now):
+            self._fair_since_s = now.s
+            return None
+        mode = self.world.amperio.agent.mode
+        if mode is Mode.ONLINE or now.s - self._fair_since_s < HEALED_WITHIN_S:
+            return None
+        return f"{mode} although nothing has been wrong for {now.s - self._fair_since_s:.0f} s"
+
+    def _fair(self, now: Moment) -> bool:
+        world = self.world
+        amperio, enexa = world.amperio, world.enexa
+        if not (amperio.up and enexa.up and world.device.up) or amperio.paused or enexa.paused:
+            return False
+        struck, self._struck = self._struck, world.device.faults.total()
+        if world.device.station.post.faults.active or struck != self._struck or amperio.locks.locked(amperio.site_id):
+            return False
+        if amperio.clock.error_s or enexa.clock.error_s:
+            return False
+        return not any(each.until_s >= now.s for each in world.troubles[: world.played_count])
 
     def _no_bug(self, now: Moment) -> str | None:
         """No loop of the middleware has ended in anything but a SiteError."""

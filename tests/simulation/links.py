@@ -17,13 +17,11 @@ from shared.contract.tokens import TokenReply
 from shared.contract.wire import Problem, decode_reply, decode_request, encode
 from shared.errors import (
     Forbidden,
-    LinkDown,
     PeerBusy,
     PeerDown,
     Refused,
     SiteError,
     Unauthenticated,
-    WrongReply,
     family,
 )
 from shared.moment import Moment
@@ -47,14 +45,8 @@ BROKEN = {
     Kind.GARBAGE: "the answer is none",
 }
 """What the caller hears at once. TLS lets no changed byte through: it ends the connection instead."""
-FIELD_NEVER_ARRIVES = (Kind.CUT, Kind.HANG, Kind.DROP_REQUEST)
+FIELD_NEVER_ARRIVES = (Kind.HANG, Kind.DROP_REQUEST)
 FIELD_LOSES_THE_REPLY = (Kind.HALF_OPEN, Kind.DROP_REPLY, Kind.RESET, Kind.DELAY)
-FIELD_SPOILS = {
-    Kind.REORDER: "the reply to another request",
-    Kind.TRUNCATE: "the reply ends early",
-    Kind.CORRUPT: "the reply's header does not fit the request",
-    Kind.GARBAGE: "the reply belongs to no request",
-}
 SECRET = b"(a token)"
 """Stands in a recording where a token was: it is nobody's business, and drawn by chance."""
 
@@ -295,11 +287,15 @@ class _Call:
 class Station(Protocol):
     """What answers at the other end of the Modbus link."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether a process is there at all."""
+
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = ...) -> bytes: ...
 
 
 class DeviceLink:
-    """Modbus/TCP without the socket: PDUs there and back, within one cycle; raises LinkDown where nothing comes."""
+    """The field wire: whole Modbus/TCP frames there and back, within the second, unless the weather says otherwise."""
 
     def __init__(self, weather: Weather, recorder: Recorder, station: Station) -> None:
         self.weather = weather
@@ -309,53 +305,85 @@ class DeviceLink:
         self.watchers: list[Callable[[Moment, Kind], None]] = []
         self._recorder = recorder
 
-    def exchange(self, now: Moment, unit_id: int, pdu: bytes) -> bytes:
-        """One request, one reply PDU; a reply that cannot be one raises WrongReply."""
-        try:
-            return self._exchange(now, unit_id, pdu)
-        except LinkDown:
+    def connect(self, now: Moment) -> None:
+        """A new connection; ConnectionRefusedError where the wire is cut or nobody listens."""
+        if self.weather.fate(now.s).kinds & {Kind.CUT}:
+            self.acted(now, Kind.CUT)
             self.good_since_s = now.s
-            raise
+            raise ConnectionRefusedError("the wire is cut")
+        if not self.station.listens:
+            self.good_since_s = now.s
+            raise ConnectionRefusedError("nobody listens")
 
-    def _exchange(self, now: Moment, unit_id: int, pdu: bytes) -> bytes:
+    def exchange(self, now: Moment, frame: bytes) -> bytes:
+        """One request frame, one reply frame: empty where none comes, OSError where the connection ends instead."""
+        reply = b""
+        try:
+            reply = self._exchange(now, frame)
+        finally:
+            if not reply:
+                self.good_since_s = now.s
+        return reply
+
+    def _exchange(self, now: Moment, frame: bytes) -> bytes:
+        unit_id, pdu = frame[6], frame[7:]
         recorder = self._recorder
-        recorder.take(now.s, Channel.MODBUS_REQUEST, bytes((unit_id,)) + pdu)
+        recorder.take(now.s, Channel.MODBUS_REQUEST, frame[6:])
         fate = self.weather.fate(now.s)
+        if not self.station.listens:
+            raise ConnectionResetError("the station is gone")
         if fate is FAIR:
             reply = self.station.request(now, unit_id, pdu)
             recorder.take(now.s, Channel.MODBUS_REPLY, reply)
-            if not reply:
-                raise LinkDown("no answer from the station")
-            return reply
-        return self._rough(now, unit_id, pdu, fate)
+            return _framed(frame, reply)
+        return self._rough(now, frame, fate)
 
-    def _rough(self, now: Moment, unit_id: int, pdu: bytes, fate: Fate) -> bytes:
+    def _rough(self, now: Moment, frame: bytes, fate: Fate) -> bytes:
         kinds = fate.kinds
+        if Kind.CUT in kinds:
+            self.acted(now, Kind.CUT)
+            raise ConnectionResetError("the wire is cut")
         for kind in FIELD_NEVER_ARRIVES:
             if kind in kinds:
                 self.acted(now, kind)
-                raise LinkDown("no answer from the station")
-        reply = self.station.request(now, unit_id, pdu)
-        if Kind.DUPLICATE in kinds:
-            self.acted(now, Kind.DUPLICATE)
-            reply = self.station.request(now, unit_id, pdu)
+                return b""
+        reply = self.station.request(now, frame[6], frame[7:])
         self._recorder.take(now.s, Channel.MODBUS_REPLY, reply)
-        if not reply:
-            raise LinkDown("no answer from the station")
         for kind in FIELD_LOSES_THE_REPLY:
-            if kind in kinds and (kind is not Kind.DELAY or fate.delay_s >= MODBUS_TIMEOUT_S):
+            if reply and kind in kinds and (kind is not Kind.DELAY or fate.delay_s >= MODBUS_TIMEOUT_S):
                 self.acted(now, kind)
-                raise LinkDown("no answer from the station in time")
-        for kind, why in FIELD_SPOILS.items():
-            if kind in kinds:
+                if kind is Kind.RESET:
+                    raise ConnectionResetError("the station reset the connection")
+                return b""
+        right = _framed(frame, reply)
+        for kind, bend in FIELD_BENDS.items():
+            if right and kind in kinds:
                 self.acted(now, kind)
-                raise WrongReply(why)
-        return reply
+                return bend(right)
+        return right
 
     def acted(self, now: Moment, kind: Kind) -> None:
         self.weather.acted(kind)
         for tell in self.watchers:
             tell(now, kind)
+
+
+def _framed(request: bytes, reply: bytes) -> bytes:
+    """A reply PDU under the header that belongs to the request; nothing for nothing."""
+    return request[:4] + (len(reply) + 1).to_bytes(2, "big") + request[6:7] + reply if reply else b""
+
+
+def _of_the_request_before(frame: bytes) -> bytes:
+    return ((int.from_bytes(frame[:2], "big") - 1) & 0xFFFF).to_bytes(2, "big") + frame[2:]
+
+
+FIELD_BENDS: Mapping[Kind, Callable[[bytes], bytes]] = {
+    Kind.REORDER: _of_the_request_before,
+    Kind.TRUNCATE: lambda frame: frame[:-1],
+    Kind.CORRUPT: lambda frame: frame[:2] + b"\x80" + frame[3:],
+    Kind.GARBAGE: lambda frame: b"\xff" * 8 + frame,
+}
+"""What the bytes of a reply become: another request's, one too few, a flipped bit in the header, noise before it."""
 
 
 def problem_of(error: SiteError) -> Problem:

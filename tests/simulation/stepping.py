@@ -14,6 +14,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 from shared.clock import ManualClock
 
 T = TypeVar("T")
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 Ts = TypeVarTuple("Ts")
 TURNS_MAX = 100_000
 """Per second of the world; more than that is a loop that never waits."""
@@ -28,6 +29,8 @@ class StepLoop(asyncio.BaseEventLoop):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__()
         self._world = clock
+        self.dial: Callable[[asyncio.BaseProtocol], asyncio.BaseTransport] | None = None
+        """Where connections of this program lead; OSError where nobody takes them."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._dead = False
 
@@ -68,11 +71,24 @@ class StepLoop(asyncio.BaseEventLoop):
         self._dead = True
         self._ready.clear()
         self._scheduled.clear()
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
         for task in tuple(self._tasks):
             coroutine = task.get_coro()
             assert isinstance(coroutine, Coroutine)
             coroutine.close()
         self._tasks.clear()
+        asyncio._set_running_loop(before)
+
+    async def create_connection(  # type: ignore[override]  # the parent's thirty options are those of sockets
+        self, protocol_factory: Callable[[], P], host: str, port: int
+    ) -> tuple[asyncio.BaseTransport, P]:
+        """A connection through `dial`, whatever the address."""
+        assert self.dial is not None
+        protocol = protocol_factory()
+        transport = self.dial(protocol)
+        protocol.connection_made(transport)
+        return transport, protocol
 
     def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = super().create_task(coro, name=name, context=context)

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from services.amperio.modbus_link import judged, read_ask
+from shared.chargepost.layout import Table
 from shared.contract.events import SiteStatus, StatusAck
 from shared.contract.operations import POST_STATUS, Operation
 from shared.contract.wire import encode
 from shared.errors import (
     BadInput,
     Forbidden,
-    LinkDown,
     PeerBusy,
     PeerDown,
     SiteError,
@@ -203,7 +204,7 @@ def test_only_what_changed_a_message_is_counted() -> None:
         _Station(),
     )
 
-    assert link.exchange(_at(1.0), 1, b"\x03") == b"\x03", "a reply within the timeout is a reply"
+    assert link.exchange(_at(1.0), RIGHT) == RIGHT, "a reply within the timeout is a reply"
     assert link.weather.counts == {}
     assert _Bench(_trouble(Kind.CUT)).call().line.weather.counts == {Kind.CUT: 1}
     both = _Bench(_trouble(Kind.CUT), _trouble(Kind.DUPLICATE)).call()
@@ -233,34 +234,63 @@ class _Station:
 
     def __init__(self) -> None:
         self.count = 0
+        self.listens = True
 
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "") -> bytes:
         self.count += 1
         return pdu
 
 
-@pytest.mark.parametrize(
-    ("kind", "error", "count"),
-    [
-        (Kind.CUT, LinkDown, 0),
-        (Kind.HANG, LinkDown, 0),
-        (Kind.DROP_REQUEST, LinkDown, 0),
-        (Kind.DROP_REPLY, LinkDown, 1),
-        (Kind.HALF_OPEN, LinkDown, 1),
-        (Kind.RESET, LinkDown, 1),
-        (Kind.REORDER, WrongReply, 1),
-        (Kind.CORRUPT, WrongReply, 1),
-        (Kind.TRUNCATE, WrongReply, 1),
-        (Kind.GARBAGE, WrongReply, 1),
-    ],
-)
-def test_the_field_wire_has_its_own_troubles(kind: Kind, error: type[LinkDown], count: int) -> None:
-    row = Trouble(kind=kind, place=Place.AMPERIO_CHARGEPOST, at_s=0, for_s=10)
-    station = _Station()
-    link = DeviceLink(Weather((row,), frozenset({Place.AMPERIO_CHARGEPOST}), "1"), Recorder(), station)
+READ = read_ask(1, Table.HOLDING, 100, 2)
+RIGHT = b"\x00\x07\x00\x00\x00\x06\x01" + READ.pdu
+"""Seven is its transaction; the station repeats the request, which is as long as a reply of two registers."""
 
-    with pytest.raises(error):
-        link.exchange(_at(1.0), 1, b"\x03\x00\x00\x00\x01")
+
+def _field(kind: Kind, amount: float = 0.0) -> tuple[DeviceLink, _Station]:
+    row = Trouble(kind=kind, place=Place.AMPERIO_CHARGEPOST, at_s=0, for_s=10, amount=amount)
+    station = _Station()
+    return DeviceLink(Weather((row,), frozenset({Place.AMPERIO_CHARGEPOST}), "1"), Recorder(), station), station
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [(Kind.HANG, 0), (Kind.DROP_REQUEST, 0), (Kind.DROP_REPLY, 1), (Kind.HALF_OPEN, 1), (Kind.DELAY, 1)],
+)
+def test_the_field_wire_keeps_silent(kind: Kind, count: int) -> None:
+    link, station = _field(kind, amount=5.0)
+
+    assert link.exchange(_at(1.0), RIGHT) == b""
+    assert station.count == count
+    assert link.exchange(_at(11.0), RIGHT) == RIGHT
+
+
+@pytest.mark.parametrize(("kind", "count"), [(Kind.CUT, 0), (Kind.RESET, 1)])
+def test_the_field_wire_ends_the_connection(kind: Kind, count: int) -> None:
+    link, station = _field(kind)
+
+    with pytest.raises(OSError, match=r"wire|reset"):
+        link.exchange(_at(1.0), RIGHT)
 
     assert station.count == count
-    assert link.exchange(_at(11.0), 1, b"\x03") == b"\x03"
+
+
+@pytest.mark.parametrize("kind", [Kind.REORDER, Kind.CORRUPT, Kind.GARBAGE])
+def test_a_bent_frame_is_one_that_the_real_client_refuses(kind: Kind) -> None:
+    link, _ = _field(kind)
+
+    frame = link.exchange(_at(1.0), RIGHT)
+
+    with pytest.raises(WrongReply):
+        judged(frame, 7, READ)
+    assert link.weather.counts == {kind: 1}
+
+
+def test_nobody_connects_to_a_wire_that_is_cut_or_to_a_station_that_is_gone() -> None:
+    link, station = _field(Kind.CUT)
+    with pytest.raises(ConnectionRefusedError):
+        link.connect(_at(1.0))
+
+    link.connect(_at(11.0))
+    station.listens = False
+    with pytest.raises(ConnectionRefusedError):
+        link.connect(_at(12.0))

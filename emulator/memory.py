@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from emulator.device.chargepost import Memory
+from emulator.device.memory import Memory
 from shared.errors import BadInput, StoreFailed
 
 

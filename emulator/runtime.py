@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from emulator.device.memory import memory_of
 from emulator.ledger import History, Ledger
 from emulator.memory import MemoryFile, Saved
 from emulator.server import Server
@@ -135,7 +136,7 @@ class Runtime:
 def _saved(station: Station) -> Saved:
     return Saved(
         at=station.post.now.at,
-        memory=station.post.memory(),
+        memory=memory_of(station.post),
         story=station.scenario.name,
         began_at=station.director.began_at,
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from emulator.device.chargepost import ChargePost, Memory
+from emulator.device.chargepost import ChargePost
+from emulator.device.memory import Memory
 from emulator.device.truth import Truth
 from emulator.director import Director
 from emulator.physics.nameplate import StationProfile

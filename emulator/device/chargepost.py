@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from math import exp
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
-
 from emulator.device.bank import Bank, Key
 from emulator.device.control import Demand, Flows, automatic, manual
 from emulator.device.faults import ActiveFault, Faults, kind_of
 from emulator.device.levers import CLEARANCE, GRID_MODE, OPERATION_MODE, REQUEST, Levers
 from emulator.device.masks import Masks
 from emulator.device.measures import measures_of
+from emulator.device.memory import Memory, remind
 from emulator.device.requests import answer, write
 from emulator.device.truth import Truth
 from emulator.device.watchdog import Watch, Watchdog
@@ -33,39 +32,6 @@ ENVIRONMENT_EVERY = 60
 IDLE_BEFORE_SLEEP_S = 60.0
 PRECHARGE_S = 1.0
 SAFE_STATE = ("estop", "crash_sensor")
-
-
-class Plugged(Struct, frozen=True, kw_only=True):
-    """A car at an outlet, as a restart of the process must find it again."""
-
-    outlet: int
-    car: Car
-    energy_kwh: float
-    session_kwh: float
-    leaves_in_s: float
-
-
-class Lasting(Struct, frozen=True, kw_only=True):
-    """A fault that was active; `left_s` None until somebody clears it."""
-
-    name: str
-    options: Mapping[str, float]
-    left_s: float | None
-
-
-class Memory(Struct, frozen=True, kw_only=True):
-    """What survives a restart: charge, counters and wear, the cars that still hang on their cables, and faults."""
-
-    energy_kwh: tuple[float, float]
-    charged_kwh: tuple[float, float] = (0.0, 0.0)
-    discharged_kwh: tuple[float, float] = (0.0, 0.0)
-    worn_s: tuple[float, float] = (0.0, 0.0)
-    imported_kwh: float = 0.0
-    exported_kwh: float = 0.0
-    pv_kwh: float = 0.0
-    ev_kwh: tuple[float, float] = (0.0, 0.0)
-    plugged: tuple[Plugged, ...] = ()
-    faults: tuple[Lasting, ...] = ()
 
 
 class ChargePost:
@@ -126,7 +92,7 @@ class ChargePost:
         self._power_on()
         self._look_around()
         if memory is not None:
-            self._remember(memory)
+            remind(self, memory)
 
     # --- what the outside does -------------------------------------------------------------------------------------
 
@@ -204,39 +170,6 @@ class ChargePost:
         self._power_on()
         self._away = True
         self.truth.note(self.now.at, "station", "rebooted")
-
-    def memory(self) -> Memory:
-        """What a restart must find again."""
-        first, second = self.strings
-        return Memory(
-            energy_kwh=(first.energy_kwh, second.energy_kwh),
-            charged_kwh=(first.charged_kwh, second.charged_kwh),
-            discharged_kwh=(first.discharged_kwh, second.discharged_kwh),
-            worn_s=(first.worn_s, second.worn_s),
-            imported_kwh=self.meter.imported_kwh,
-            exported_kwh=self.meter.exported_kwh,
-            pv_kwh=self.pv_kwh,
-            ev_kwh=(self.outlets[0].lifetime_kwh, self.outlets[1].lifetime_kwh),
-            plugged=tuple(
-                Plugged(
-                    outlet=number,
-                    car=outlet.vehicle.wish,
-                    energy_kwh=outlet.vehicle.energy_kwh,
-                    session_kwh=outlet.session_kwh,
-                    leaves_in_s=outlet.vehicle.leave_s - self.now.s,
-                )
-                for number, outlet in enumerate(self.outlets, 1)
-                if outlet.vehicle is not None
-            ),
-            faults=tuple(
-                Lasting(
-                    name=fault.name,
-                    options=fault.options,
-                    left_s=None if fault.until_s is None else fault.until_s - self.now.s,
-                )
-                for fault in self.faults.active.values()
-            ),
-        )
 
     # --- the second ------------------------------------------------------------------------------------------------
 
@@ -558,28 +491,6 @@ class ChargePost:
         pv = self.profile.pv
         if pv is not None:
             self.pv_available_kw = min(pv.peak_kw * self.environment.sun_ratio(second), pv.inverter_kw)
-
-    def _remember(self, memory: Memory) -> None:
-        for index, string in enumerate(self.strings):
-            string.charged_kwh = memory.charged_kwh[index]
-            string.discharged_kwh = memory.discharged_kwh[index]
-            string.worn_s = memory.worn_s[index]
-            string.age()
-            string.energy_kwh = min(memory.energy_kwh[index], string.capacity_kwh)
-            self.outlets[index].lifetime_kwh = memory.ev_kwh[index]
-        self.meter.imported_kwh, self.meter.exported_kwh = memory.imported_kwh, memory.exported_kwh
-        self.pv_kwh = memory.pv_kwh
-        for plugged in memory.plugged:
-            vehicle = Vehicle(plugged.car, arrived_s=self.now.s)
-            vehicle.energy_kwh = plugged.energy_kwh
-            vehicle.leave_s = self.now.s + plugged.leaves_in_s
-            outlet = self.outlets[plugged.outlet - 1]
-            outlet.plug(vehicle)
-            outlet.session_kwh = plugged.session_kwh
-        for fault in memory.faults:
-            self.faults.begin(fault.name, self.now.s, for_s=fault.left_s, options=fault.options)
-            self.truth.note(self.now.at, "fault", fault.name, new="goes on")
-        self.masks.change(self)
 
 
 ERROR_OF_FAULT = {

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from emulator.device.memory import memory_of
 from emulator.physics.nameplate import GridPlate
 from emulator.stations.load import load_station
 from shared.chargepost.registers import (
@@ -356,7 +357,7 @@ def test_two_runs_of_one_seed_are_the_same_and_another_seed_is_not() -> None:
 
 def test_a_memory_brings_back_charge_counters_and_cars() -> None:
     rig = Rig().charging(max_kw=100.0).run(60)
-    memory = rig.post.memory()
+    memory = memory_of(rig.post)
 
     again = Rig(memory=memory).run(20)
 

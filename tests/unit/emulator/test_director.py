@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.device.memory import memory_of
 from emulator.director import MOST_WAITING, fault_mistake
 from emulator.memory import Saved, as_of
 from shared.chargepost.registers import CHARGER_1
@@ -76,7 +77,7 @@ STORY = story(
 
 def restarted(first: Rig, *, after_s: float, began_at: datetime) -> Rig:
     """The same station, as a process that was away for a while finds it."""
-    saved = as_of(Saved(at=first.now.at, memory=first.post.memory()), first.now.later(after_s).at, began_at)
+    saved = as_of(Saved(at=first.now.at, memory=memory_of(first.post)), first.now.later(after_s).at, began_at)
     return Rig(
         scenario=STORY, at=first.now.later(after_s).at, memory=saved.memory, since=saved.at, began_at=began_at
     ).run(5)

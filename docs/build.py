@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Print the reference from the tables: registers, operations (also as OpenAPI), errors, settings and states.
+"""Print what follows from the tables: the reference (registers, operations, errors, settings, states) and the clients.
 
-`python docs/build.py` writes docs/reference; with `--check` it writes nothing and fails where a file is not fresh.
+`python docs/build.py` writes docs/reference and shared/clients; with `--check` it writes nothing and fails where a file
+is not fresh.
 """
 
 import ast
+import builtins
 import importlib
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -18,14 +21,18 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+import shared.contract.operations as operations_module
 from shared.chargepost.registers import READ_BLOCKS, all_fields
 from shared.contract.openapi import document
-from shared.contract.operations import OPERATIONS, Host
+from shared.contract.operations import OPERATIONS, Host, Operation
 from shared.errors import SiteError
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 PROGRAMS = {"Enexa": "services.enexa", "Amperio": "services.amperio", "Emulator": "emulator"}
+CLIENTS = ROOT / "shared" / "clients"
+UNION = ("shared.contract.dispatch", "DispatchCommand")
+WIDTH = 121
 NOTE = "<!-- Made by docs/build.py from {source}: change that, then run make docs. -->\n"
 
 
@@ -103,6 +110,88 @@ def operations() -> str:
 def openapi(host: Host) -> str:
     """The OpenAPI document of one service, for other people's tools."""
     return json.dumps(document(host), indent=1) + "\n"
+
+
+def client(host: Host) -> str:
+    """A typed client: one method for each operation that is answered with a message."""
+    served = [each for each in OPERATIONS if each.host is host and each.served and each.media == "application/json"]
+    constants = {id(value): name for name, value in vars(operations_module).items()}
+    types = {kind for each in served for kind in _types_of(each)}
+    modules: dict[str, set[str]] = {"shared.contract.operations": {constants[id(each)] for each in served}}
+    for kind in types:
+        home, name = kind if isinstance(kind, tuple) else (kind.__module__, kind.__name__)
+        modules.setdefault(home, set()).add(name)
+    text = (
+        f'"""Typed calls of every operation of {host.value.capitalize()}; made by docs/build.py from the table."""\n\n'
+    )
+    text += "from typing import cast\n\nfrom shared.clients.base import Api\n"
+    for home, names in sorted(modules.items()):
+        text += f"from {home} import (\n" + "".join(f"    {name},\n" for name in sorted(names, key=_isort)) + ")\n"
+    doc = '    """Each method is one operation; its name is the table\'s."""\n'
+    text += f"\n\nclass {host.value.capitalize()}Api(Api):\n{doc}"
+    return text + "".join(_method(each, constants[id(each)]) for each in served)
+
+
+def _method(operation: Operation, constant: str) -> str:
+    ids = re.findall(r"{(\w+)}", operation.path)
+    arguments = [f"{_argument(name)}: str" for name in ids]
+    passed = []
+    if operation.request is not None:
+        arguments.append(f"body: {_name_of(operation.request)}")
+        passed.append("body")
+    options = []
+    if ids:
+        passed.append("path={" + ", ".join(f'"{name}": {_argument(name)}' for name in ids) + "}")
+    if operation.query is not None:
+        options.append(f"query: {operation.query.__name__} | None = None")
+        passed.append("query=query")
+    headers = _headers_of(operation)
+    if headers:
+        options += [f"{name}: {kind}" for _, name, kind in headers]
+        passed.append("headers={" + ", ".join(f'"{header}": {name}' for header, name, _ in headers) + "}")
+    reply = _name_of(operation.reply) if operation.reply is not None else "None"
+    answer = f"{reply} | None" if operation.etag else reply
+    heads = ["self", *arguments, *(["*", *options] if options else [])]
+    call = f"await self._call({', '.join([constant, *passed])})"
+    body = f"        {call}\n" if reply == "None" else f'        return cast("{answer}", {call})\n'
+    joined = f"    async def {operation.name}({', '.join(heads)}) -> {answer}:\n"
+    if len(joined) > WIDTH:
+        joined = f"    async def {operation.name}(\n        {', '.join(heads)}\n    ) -> {answer}:\n"
+    if len(body) > WIDTH:
+        lines = "".join(f"            {each},\n" for each in (constant, *passed))
+        body = f'        found = await self._call(\n{lines}        )\n        return cast("{answer}", found)\n'
+    return f'\n{joined}        """{operation.summary}"""\n{body}'
+
+
+def _argument(name: str) -> str:
+    """The name of a path's part as an argument; those of Python's own things get an underscore."""
+    return f"{name}_" if hasattr(builtins, name) else name
+
+
+def _headers_of(operation: Operation) -> list[tuple[str, str, str]]:
+    found = []
+    if operation.etag:
+        found.append(("If-None-Match", "if_none_match", "str | None = None"))
+    if operation.if_match:
+        found.append(("If-Match", "if_match", "str"))
+    if operation.status in (201, 202):
+        found.append(("Idempotency-Key", "idempotency_key", "str | None = None"))
+    return found
+
+
+def _types_of(operation: Operation) -> list[Any]:
+    """Messages by class; the union of commands is known by the name that it has in its module."""
+    kinds = (operation.request, operation.reply, operation.query)
+    return [each if isinstance(each, type) else UNION for each in kinds if each is not None]
+
+
+def _name_of(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else UNION[1]
+
+
+def _isort(name: str) -> tuple[bool, str]:
+    """Constants come before classes."""
+    return (not name.isupper(), name)
 
 
 def errors() -> str:
@@ -237,14 +326,16 @@ def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 def main(words: list[str]) -> int:
     """Write the pages, or with `--check` name those that are not what the tables say."""
-    stale = [name for name, text in pages().items() if not _is_fresh(REFERENCE / name, text)]
+    made = {REFERENCE / name: text for name, text in pages().items()}
+    made |= {CLIENTS / f"{host.value}.py": client(host) for host in Host}
+    stale = [path for path, text in made.items() if not _is_fresh(path, text)]
     if "--check" not in words:
         REFERENCE.mkdir(exist_ok=True)
-        for name, text in pages().items():
-            (REFERENCE / name).write_text(text, encoding="utf-8")
+        for path, text in made.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    for name in stale:
-        sys.stderr.write(f"docs/reference/{name} is not what the tables say: run make docs and commit it\n")
+    for path in stale:
+        sys.stderr.write(f"{path.relative_to(ROOT)} is not what the tables say: run make docs and commit it\n")
     return 1 if stale else 0
 
 

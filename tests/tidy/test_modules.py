@@ -15,6 +15,9 @@ BEFORE_ANYTHING = "services.stack.bootstrap"
 
 
 ONE_READER_SO_FAR = {
+    "shared.clients.base": "clients for other people's programs",
+    "shared.clients.amperio": "made from the table for other people's programs",
+    "shared.clients.enexa": "made from the table for other people's programs",
     "shared.energy.envelope": "the limits of a setpoint, which planner and middleware must agree on",
     "shared.energy.reactive": "the reactive rule, which fallback and comparison must share",
     "shared.scenario.days": "a day of sessions, which forecast and director read alike",

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from services.enexa.platform import Platform
-from services.enexa.store.telemetry import observed_gaps
+from services.enexa.store.telemetry import completeness_pct, observed_gaps
 from shared.contract.operations import GET_LATEST, GET_SERIES
 from shared.contract.reads import LatestTelemetry, Series
 from shared.errors import InvalidMessage, NotFound, OutOfBounds
@@ -48,14 +48,12 @@ def routes(platform: Platform) -> list[Route]:
         step = timedelta(seconds=resolution_s or max(period_s, 1.0))
         gaps = await telemetry.declared_gaps(site_id, first, end)
         observed = observed_gaps(shown, first, end, step, "no sample was received")
-        seconds = max((end - first).total_seconds(), 1.0)
-        expected = max(seconds / period_s, 1.0)
         return Series(
             site_id=site_id,
             resolution=query.resolution,
             points=tuple(shown),
             gaps=(*gaps, *observed),
-            completeness_pct=round(min(100.0, 100.0 * sum(each.samples for each in shown) / expected), 3),
+            completeness_pct=completeness_pct(shown, first, end, period_s),
             cursor=end.isoformat() if more else None,
         )
 

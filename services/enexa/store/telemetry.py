@@ -359,6 +359,12 @@ async def _load_beyond(connection: AsyncConnection, stream_id: int, ranges: Rang
         ranges.add(number, number)
 
 
+def completeness_pct(points: Sequence[Point], start: datetime, until: datetime, period_s: float) -> float:
+    """How much of what a window should hold is stored, by count; at most 100."""
+    expected = max((until - start).total_seconds() / period_s, 1.0)
+    return round(min(100.0, 100.0 * sum(each.samples for each in points) / expected), 3)
+
+
 def observed_gaps(
     points: Sequence[Point], start: datetime, until: datetime, step: timedelta, reason: str
 ) -> list[SeriesGap]:

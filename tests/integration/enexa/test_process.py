@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.enexa.app import build
@@ -18,6 +20,7 @@ from services.enexa.settings import settings_from
 from shared.contract.operations import ENEXA_HEALTH, GET_SERIES, POST_TELEMETRY
 from shared.errors import BadInput
 from shared.rest.server import Listener, serve
+from tests.contract.enexa.http import http
 from tests.integration.enexa.stage import Stage, eventually
 
 ROOT = Path(__file__).parents[3]
@@ -138,24 +141,93 @@ async def run(stage: Stage, *words: str) -> asyncio.subprocess.Process:
     )
 
 
-async def test_no_confirmed_sample_is_lost_when_the_process_is_killed(stage: Stage) -> None:
-    confirmed: list[int] = []
+async def test_a1_h1_no_confirmed_sample_and_no_answered_requests_audit_line_is_lost_in_a_kill(stage: Stage) -> None:
+    """Between two kills -9 come samples, and requests that are refused in every way there is."""
     process = await start(stage)
-    for number in range(1, 61):
-        await stage.caller("CTRL001").call(POST_TELEMETRY, stage.peer.sample(number))
-        confirmed.append(number)
+    answered = await _mixed(stage, 60)
     process.send_signal(signal.SIGKILL)
     await process.wait()
 
     process = await start(stage)
     query = {"resolution": "raw", "from": "2024-01-15T10:00:00Z"}
     series = await stage.caller("viewer").call(GET_SERIES, path={"site_id": "SITE001"}, query=query)
+    audited = await _audited(stage)
     process.send_signal(signal.SIGTERM)
     code = await process.wait()
     verify = await run(stage, "audit", "verify")
     said, _ = await verify.communicate()
 
-    assert len(series.message.points) == len(confirmed)
+    assert len(series.message.points) == sum(name.startswith("sample-") for name in answered)
+    assert [audited.count(name) for name in answered] == [1] * len(answered)
     assert code == 0
     assert verify.returncode == 0
     assert b"unbroken" in said
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_h1_a_hundred_thousand_requests_with_a_kill_every_five_thousand(stage: Stage) -> None:
+    answered: list[str] = []
+    for life in range(20):
+        process = await start(stage)
+        answered += await _mixed(stage, 5000, life=life)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    process = await start(stage)
+    audited = Counter(await _audited(stage))
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+
+    assert len(answered) == 100_000
+    assert {name: audited[name] for name in answered if audited[name] != 1} == {}
+
+
+WAYS_TO_BE_REFUSED: list[tuple[str, str, bytes | None, bool, int]] = [
+    ("GET", "/v1/sites", None, False, 401),
+    ("GET", "/v1/nothing", None, True, 404),
+    ("PUT", "/v1/sites", b"{}", True, 405),
+    ("POST", "/v1/telemetry", b"x" * (POST_TELEMETRY.body_limit_bytes + 1), True, 413),
+    ("POST", "/v1/telemetry", b"{", True, 400),
+]
+
+
+async def _mixed(stage: Stage, count: int, *, life: int = 0) -> list[str]:
+    """Half samples, half refusals, several at a time; the ids of the requests that were answered."""
+    async with http(stage) as link:
+        token = await link.token("CTRL001")
+
+        async def one(number: int) -> str:
+            if number % 2:
+                name, sequence = f"sample-{life}-{number}", life * count + number // 2 + 1
+                content = msgspec.json.encode(stage.peer.sample(sequence))
+                method, path, signed, expected = "POST", "/v1/telemetry", True, 200
+            else:
+                name = f"refused-{life}-{number}"
+                method, path, body, signed, expected = WAYS_TO_BE_REFUSED[number // 2 % len(WAYS_TO_BE_REFUSED)]
+                content = body or b""
+            headers = {"X-Request-ID": name, "Content-Type": "application/json"}
+            while True:
+                got = await link.send(method, path, bearer=token if signed else None, headers=headers, data=content)
+                if got.status == expected:
+                    return name
+                assert got.status == 429, got
+                name += "-again"
+                headers["X-Request-ID"] = name
+                await asyncio.sleep(1.0)
+
+        answered: list[str] = []
+        for first in range(0, count, 20):
+            answered += await asyncio.gather(*(one(number) for number in range(first, min(first + 20, count))))
+        return answered
+
+
+async def _audited(stage: Stage) -> list[str]:
+    """The request ids of the whole audit log."""
+    async with http(stage) as link:
+        found: list[str] = []
+        path = "/v1/audit?limit=1000"
+        while path:
+            page = (await link.send("GET", path, as_="operator")).json
+            found += [each["request_id"] for each in page["entries"]]
+            path = f"/v1/audit?limit=1000&cursor={page['cursor']}" if page.get("cursor") else ""
+        return found

@@ -2,13 +2,17 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.enexa.store.database import sqlite_url
 from services.enexa.store.store import Store
-from services.enexa.store.telemetry import NO_EPOCH, Ingest, Stored, observed_gaps
+from services.enexa.store.telemetry import NO_EPOCH, Ingest, Stored, completeness_pct, observed_gaps
 from shared.contract.reads import Point
 from shared.contract.telemetry import Gap, Telemetry
 from tests.unit.enexa.dispatching.scene import START, sample
@@ -156,6 +160,40 @@ async def test_a_page_of_raw_samples_is_the_first_ones_of_the_window_whatever_ch
 
     assert [each.sequence for each in found] == list(range(3500, 3700))
     assert [each.sequence for each in late] == [*range(8990, 9001), 9001, 9002, 9003]
+
+
+SITES, HOURS, PERIOD_S = 10, 100, 60
+
+
+async def test_a16_completeness_of_a_thousand_site_hours_is_exact_and_gaps_stay_empty(tmp_path: Path) -> None:
+    store = Store(sqlite_url(tmp_path / "enexa.sqlite"))
+    await store.open()
+    random = Random(16)
+    for site in range(SITES):
+        site_id = f"SITE{site:03}"
+        ledger: dict[datetime, int] = {}
+        minutes: list[int] = []
+        for hour in range(HOURS):
+            kept = sorted(random.sample(range(60), random.choice([0, 1, 30, 59, 60])))
+            ledger |= {at(hour * 3600): len(kept)} if kept else {}
+            minutes += [hour * 60 + minute for minute in kept]
+        arriving = minutes[200:] + minutes[:200]
+        for first in range(0, len(arriving), 600):
+            samples = tuple(
+                msgspec.structs.replace(sample(at(minute * 60), sequence=minute + 1), site_id=site_id)
+                for minute in arriving[first : first + 600]
+            )
+            ingest = Ingest(site_id=site_id, epoch="e1", samples=samples, gaps=(), received_at=START)
+            await store.telemetry.keep(ingest)
+        assert await store.telemetry.per_hour(site_id, START, at(HOURS * 3600)) == ledger
+        hours = range(HOURS) if site == 0 else random.sample(range(HOURS), 3)
+        for hour in hours:
+            start, until = at(hour * 3600), at((hour + 1) * 3600)
+            points = await store.telemetry.points(site_id, start, until)
+            count = ledger.get(start, 0)
+            assert completeness_pct(points, start, until, PERIOD_S) == round(100.0 * count / 60, 3)
+            assert len(points) == count
+    await store.close()
 
 
 def test_gaps_between_points_are_found() -> None:

@@ -1,0 +1,1 @@
+"""The fault relay on real sockets."""

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import structlog
 from litestar import Litestar
@@ -13,7 +12,7 @@ from emulator.api import SideDoor, problem
 from emulator.device.truth import MOST_SECONDS, Truth
 from emulator.director import fault_mistake
 from emulator.ledger import FILE, History, Ledger
-from emulator.memory import MemoryFile, Saved, as_of
+from emulator.memory import MemoryFile, resumed
 from emulator.physics.nameplate import StationProfile
 from emulator.runtime import Runtime, Unit
 from emulator.server import Server
@@ -42,8 +41,8 @@ def clock_of(settings: Settings) -> SystemClock:
     return clock
 
 
-def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
-    """Stations on bound ports, not yet listening; call inside a running loop."""
+def build(settings: Settings, clock: Clock, *, told_s: float = 0.0) -> tuple[list[Unit], Runtime]:
+    """Stations on bound ports, not yet listening; call inside a running loop. The stack's story is `told_s` old."""
     _make_data_dir(settings)
     scenario, profile = _told(settings)
     sessions = load_sessions(settings.sessions) if settings.sessions else ()
@@ -52,11 +51,10 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
     units = []
     for index, name in enumerate(_names(settings, profile)):
         memory = _memory_of(settings, name)
-        saved = memory.load() if memory else None
         now = clock.now()
-        began_at = _began_at(settings, saved, scenario.name) or now.at
-        if saved is not None:
-            saved = as_of(saved, now.at, began_at)
+        story = resumed(
+            memory.load() if memory else None, scenario.name, now.at, origin=settings.origin_sim, told_s=told_s
+        )
         truth = Truth(
             seconds=max(LEAST_TRUTH_S, MOST_SECONDS // settings.stations),
             before=ledger.last() if ledger else (0, 0),
@@ -67,9 +65,10 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             now,
             sessions=sessions,
             seed=(scenario.seed if settings.seed is None else settings.seed) + index,
-            memory=None if saved is None else saved.memory,
-            since=None if saved is None else saved.at,
-            began_at=began_at,
+            memory=story.memory,
+            since=story.since,
+            told_s=story.told_s,
+            known_s=story.known_s,
             truth=truth,
         )
         bound = bind(Listener(settings.host, settings.port + index if settings.port else 0))
@@ -81,14 +80,14 @@ def build(settings: Settings, clock: Clock) -> tuple[list[Unit], Runtime]:
             idle_s=settings.idle_s,
             tls=tls,
         )
-        units.append(Unit(name, station, server, memory, History(name, truth, ledger)))
+        units.append(Unit(name, station, server, memory, History(name, truth, ledger), story.began_at))
     return units, Runtime(clock, units, ledger)
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Serve until SIGTERM, SIGINT or `stop`."""
     clock = clock_of(settings)
-    units, runtime = build(settings, clock)
+    units, runtime = build(settings, clock, told_s=clock.since_origin_s if settings.origin_sim else 0.0)
     for unit in units:
         await unit.server.start()
     loop = asyncio.create_task(runtime.run())
@@ -127,13 +126,6 @@ def _told(settings: Settings) -> tuple[Scenario, StationProfile]:
 def _names(settings: Settings, profile: StationProfile) -> list[str]:
     count = settings.stations
     return [profile.name] if count == 1 else [f"{profile.name}-{number}" for number in range(1, count + 1)]
-
-
-def _began_at(settings: Settings, saved: Saved | None, story: str) -> datetime | None:
-    """When the story began: with the stack's clock, else where it was left in the data directory; None if just now."""
-    if settings.origin_sim is not None:
-        return settings.origin_sim.astimezone(UTC)
-    return saved.began_at if saved is not None and saved.story == story else None
 
 
 def _make_data_dir(settings: Settings) -> None:

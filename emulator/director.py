@@ -61,8 +61,9 @@ class Director:
     """Feed it every second before the station's own step. `sessions` replace those of the scenario.
 
     Sessions that began less than their stay ago are played late with the stay that is left, so that a station that is
-    started at noon finds the cars of noon. The timeline counts from `began_at` (else from now), and what it has in
-    store for the time before now happens late in the same way. After a restart only what came after `since` counts.
+    started at noon finds the cars of noon. `told_s` says how much of the story is over: what its timeline has in store
+    for that time happens late in the same way. After a restart only what came after `since` counts, and of the timeline
+    what came after `known_s`.
     """
 
     def __init__(
@@ -72,18 +73,18 @@ class Director:
         *,
         sessions: Sequence[Session] = (),
         since: datetime | None = None,
-        began_at: datetime | None = None,
+        told_s: float = 0.0,
+        known_s: float = -1.0,
         seed: int | None = None,
     ) -> None:
         mistake = fault_mistake(scenario)
         if mistake:
             raise BadInput(mistake)
-        self.began_at = now.at if began_at is None else min(began_at, now.at)
         self._zone = ZoneInfo(scenario.timezone)
         self._scenario = scenario
-        self._start_s = now.s - (now.at - self.began_at).total_seconds()
+        self._start_s = now.s - told_s
+        self._known_s = known_s
         self._since = since
-        self._known_until_s = -1.0 if since is None else (since - self.began_at).total_seconds()
         self._dated = deque(moved_to_clock(sessions or scenario.dated_sessions, now.at, self._zone))
         self._daily = () if sessions else scenario.sessions
         self._today = day_of(now.at, self._zone) - DAY
@@ -102,13 +103,17 @@ class Director:
         """Cars in the queue."""
         return len(self._queue)
 
+    def told_s(self, now: Moment) -> float:
+        """How much of the story is over."""
+        return now.s - self._start_s
+
     def next_session_at(self) -> datetime | None:
         """When the next car is due, if one is known."""
         return None if self._next_car_at >= FAR else self._next_car_at
 
     def play(self, now: Moment, post: ChargePost) -> None:
         """Let happen what is due."""
-        if self._timeline and now.s - self._start_s >= self._timeline[0].at_s:
+        if self._timeline and self.told_s(now) >= self._timeline[0].at_s:
             self._play_timeline(now, post)
         if now.at >= self._next_car_at:
             self._meet(now)
@@ -132,15 +137,15 @@ class Director:
             name = drawn.faults[int(self._chance.draw() * len(drawn.faults))]
             left_s = begins_s + max(1.0, self._chance.wait_s(drawn.mean_s)) - now.s
             self._next_fault_s = begins_s + self._chance.wait_s(3600.0 / drawn.per_hour)
-            if begins_s - self._start_s > self._known_until_s and left_s > 0.0:
+            if begins_s - self._start_s > self._known_s and left_s > 0.0:
                 post.begin_fault(name, for_s=left_s)
 
     def _play_timeline(self, now: Moment, post: ChargePost) -> None:
-        passed_s = now.s - self._start_s
-        while self._timeline and passed_s >= self._timeline[0].at_s:
+        told_s = self.told_s(now)
+        while self._timeline and told_s >= self._timeline[0].at_s:
             event = self._timeline.popleft()
-            late_s = passed_s - event.at_s
-            if event.at_s <= self._known_until_s and not isinstance(event, AmbientChanges):
+            late_s = told_s - event.at_s
+            if event.at_s <= self._known_s and not isinstance(event, AmbientChanges):
                 continue  # the station remembers what happened before its restart, except for the weather
             if isinstance(event, EvArrives):
                 self._queue_late(event, now, late_s)

@@ -12,24 +12,25 @@ from shared.errors import BadInput, StoreFailed
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """A memory, when it was true, and which story was told since when."""
+    """A memory, when it was true, and how much of which story was over; `began_at` tells one run from the next."""
 
     at: datetime
     memory: Memory
     story: str = ""
     began_at: datetime | None = None
+    told_s: float = 0.0
 
 
-def as_of(saved: Saved, now: datetime, began_at: datetime) -> Saved:
-    """What still holds at `now` in the story that began at `began_at`.
+def as_of(saved: Saved, now: datetime, *, same_run: bool) -> Saved:
+    """What still holds at `now`, in the same run of the stack or in another one.
 
-    Cars have had that much less time left, and faults too. A memory from the future has neither; faults of an earlier
-    run are mended.
+    Cars have had that much less time left, and faults too. A memory from the future has neither; faults of another run
+    are mended.
     """
     passed_s = (now - saved.at).total_seconds()
     memory = saved.memory
     plugged = memory.plugged if passed_s >= 0.0 else ()
-    faults = memory.faults if passed_s >= 0.0 and saved.at >= began_at else ()
+    faults = memory.faults if passed_s >= 0.0 and same_run else ()
     memory = replace(
         memory,
         plugged=tuple(replace(each, leaves_in_s=each.leaves_in_s - passed_s) for each in plugged),
@@ -40,6 +41,37 @@ def as_of(saved: Saved, now: datetime, began_at: datetime) -> Saved:
         ),
     )
     return replace(saved, at=min(saved.at, now), memory=memory)
+
+
+class Resumed(Struct, frozen=True, kw_only=True):
+    """Where a station goes on: `told_s` of its story are over, and of them it remembers the first `known_s`."""
+
+    began_at: datetime
+    told_s: float
+    known_s: float = -1.0
+    since: datetime | None = None
+    memory: Memory | None = None
+
+
+def resumed(saved: Saved | None, story: str, now: datetime, *, origin: datetime | None, told_s: float) -> Resumed:
+    """What a starting station takes up.
+
+    A stack's `origin` tells one run from the next, and `told_s` how old it is. Without a stack a story goes on where
+    it was left, the time in between included.
+    """
+    if saved is None:
+        return Resumed(began_at=origin or now, told_s=told_s)
+    same_run = saved.story == story and origin in {None, saved.began_at}
+    saved = as_of(saved, now, same_run=same_run)
+    if not same_run:
+        return Resumed(began_at=origin or now, told_s=told_s, since=saved.at, memory=saved.memory)
+    return Resumed(
+        began_at=saved.began_at or now,
+        told_s=told_s if origin else saved.told_s + (now - saved.at).total_seconds(),
+        known_s=saved.told_s,
+        since=saved.at,
+        memory=saved.memory,
+    )
 
 
 class MemoryFile:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
@@ -24,13 +25,20 @@ class Unit:
     """A station with its server, its file and its truth."""
 
     def __init__(
-        self, name: str, station: Station, server: Server, memory: MemoryFile | None, history: History
+        self,
+        name: str,
+        station: Station,
+        server: Server,
+        memory: MemoryFile | None,
+        history: History,
+        began_at: datetime,
     ) -> None:
         self.name = name
         self.station = station
         self.server = server
         self.memory = memory
         self.history = history
+        self.began_at = began_at
         self.told_seq = station.post.truth.before[1]
 
 
@@ -122,7 +130,7 @@ class Runtime:
         if unit.memory is None:
             return
         try:
-            unit.memory.save(_saved(unit.station))
+            unit.memory.save(_saved(unit))
         except StoreFailed as error:
             if not self._save_failed:
                 log.critical("memory_lost", station=unit.name, error=str(error))
@@ -133,10 +141,12 @@ class Runtime:
             self._save_failed = False
 
 
-def _saved(station: Station) -> Saved:
+def _saved(unit: Unit) -> Saved:
+    station = unit.station
     return Saved(
         at=station.post.now.at,
         memory=memory_of(station.post),
         story=station.scenario.name,
-        began_at=station.director.began_at,
+        began_at=unit.began_at,
+        told_s=station.director.told_s(station.post.now),
     )

@@ -28,7 +28,8 @@ class Station:
         seed: int | None = None,
         memory: Memory | None = None,
         since: datetime | None = None,
-        began_at: datetime | None = None,
+        told_s: float = 0.0,
+        known_s: float = -1.0,
         truth: Truth | None = None,
     ) -> None:
         start = scenario.soc_start_pct
@@ -48,7 +49,9 @@ class Station:
             memory=memory,
             truth=truth,
         )
-        self.director = Director(scenario, now, sessions=sessions, since=since, began_at=began_at, seed=seed)
+        self.director = Director(
+            scenario, now, sessions=sessions, since=since, told_s=told_s, known_s=known_s, seed=seed
+        )
 
     def step(self, now: Moment) -> None:
         """One second, ending at `now`; call it for every second of the clock."""

@@ -25,7 +25,7 @@ class DeviceSide:
         self._seed = seed
         self._memory: Memory | None = None
         self._since: datetime | None = None
-        self._began_at = now.at
+        self._began_s = self._saved_s = now.s
         self._notes_seen = 0
         self.faults: Counter[str] = Counter()
         """Faults of the device that began or happened, by name."""
@@ -40,7 +40,7 @@ class DeviceSide:
         post = self.station.post
         if post.steps % SAVED_EVERY_S == 0:
             self._memory = memory_of(post)
-            self._since = now.at
+            self._since, self._saved_s = now.at, now.s
         notes = post.truth.notes
         if notes and notes[-1].seq > self._notes_seen:
             fresh = takewhile(lambda note: note.seq > self._notes_seen, reversed(notes))
@@ -73,7 +73,8 @@ class DeviceSide:
             seed=self._seed,
             memory=self._memory,
             since=self._since,
-            began_at=self._began_at,
+            told_s=now.s - self._began_s,
+            known_s=self._saved_s - self._began_s,
         )
         self._notes_seen = 0
         self.up = True

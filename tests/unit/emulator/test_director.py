@@ -1,15 +1,16 @@
 """The director plays sessions and timelines: who comes when, who waits, who leaves unserved."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from emulator.device.memory import memory_of
 from emulator.director import MOST_WAITING, fault_mistake
-from emulator.memory import Saved, as_of
+from emulator.memory import Saved, resumed
 from shared.chargepost.registers import CHARGER_1
 from shared.errors import BadInput
+from shared.moment import Moment
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import (
     AmbientChanges,
@@ -75,17 +76,21 @@ STORY = story(
 )
 
 
-def restarted(first: Rig, *, after_s: float, began_at: datetime) -> Rig:
-    """The same station, as a process that was away for a while finds it."""
-    saved = as_of(Saved(at=first.now.at, memory=memory_of(first.post)), first.now.later(after_s).at, began_at)
+def restarted(first: Rig, *, after_s: float, origin: datetime | None = None) -> Rig:
+    """The same station, as a process that was away for a while finds it; another origin is another run."""
+    at = first.now.later(after_s).at
+    told_s = first.station.director.told_s(first.now)
+    saved = Saved(at=first.now.at, memory=memory_of(first.post), story="story", began_at=NOON, told_s=told_s)
+    story = resumed(saved, "story", at, origin=origin, told_s=told_s + after_s if origin == NOON else 0.0)
     return Rig(
-        scenario=STORY, at=first.now.later(after_s).at, memory=saved.memory, since=saved.at, began_at=began_at
+        scenario=STORY, at=at, memory=story.memory, since=story.since, told_s=story.told_s, known_s=story.known_s
     ).run(5)
 
 
-def test_a_restarted_story_goes_on_where_it_was_and_tells_nothing_twice() -> None:
+@pytest.mark.parametrize("origin", [None, NOON], ids=["alone", "in a stack"])
+def test_a_restarted_story_goes_on_where_it_was_and_tells_nothing_twice(origin: datetime | None) -> None:
     first = Rig(scenario=STORY).run(300)
-    again = restarted(first, after_s=100.0, began_at=NOON)
+    again = restarted(first, after_s=100.0, origin=origin)
 
     assert [note.new for note in again.post.truth.notes if note.name == "soc_frozen"] == ["goes on"]
     assert "counter_reset" not in seen(again, "fault")
@@ -103,11 +108,19 @@ def test_a_restarted_story_goes_on_where_it_was_and_tells_nothing_twice() -> Non
 
 def test_a_story_told_anew_begins_at_its_beginning_on_a_mended_station() -> None:
     first = Rig(scenario=STORY).run(300)
-    again = restarted(first, after_s=100.0, began_at=first.now.later(100.0).at)
+    again = restarted(first, after_s=100.0, origin=NOON + timedelta(seconds=400))
 
     assert not again.post.faults.active
     again.run(60)
     assert again.post.environment.mean_c == -10.0
+
+
+def test_the_date_may_leap_while_a_story_is_told() -> None:
+    rig = Rig(scenario=STORY).run(90)
+    rig.now = Moment(rig.now.s, rig.now.at + timedelta(hours=9))
+    assert not rig.run(9).post.faults.active
+
+    assert set(rig.run(2).post.faults.active) == {"soc_frozen"}
 
 
 def test_faults_by_chance_go_on_after_a_restart_as_if_there_had_been_none() -> None:
@@ -118,7 +131,7 @@ def test_faults_by_chance_go_on_after_a_restart_as_if_there_had_been_none() -> N
         return [(note.at, note.name) for note in rig.post.truth.notes if note.new == "begins" or "(" in note.new]
 
     whole, first = Rig(scenario=chance).run(1200), Rig(scenario=chance).run(600)
-    second = Rig(scenario=chance, at=first.now.at, since=first.now.at, began_at=NOON).run(600)
+    second = Rig(scenario=chance, at=first.now.at, since=first.now.at, told_s=600.0, known_s=600.0).run(600)
 
     assert begun(first) + begun(second) == begun(whole)
 

@@ -55,6 +55,16 @@ def test_c1_sixty_seconds_after_the_last_useful_exchange(silent_s: float, schedu
     assert mode_of(autonomy) is mode
 
 
+def test_c5_autonomy_ends_with_the_schedule_that_it_lives_on() -> None:
+    autonomy, now = online()
+    autonomy.observe(now.later(60.0), exchanges=(False,), schedule_in_force=True)
+    assert mode_of(autonomy) is Mode.AUTONOMOUS
+
+    autonomy.observe(now.later(61.0), schedule_in_force=False)
+
+    assert mode_of(autonomy) is Mode.SAFE
+
+
 def test_c1_a_call_that_hangs_counts_as_silence_too() -> None:
     autonomy, now = online()
 

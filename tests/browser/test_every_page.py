@@ -149,5 +149,5 @@ def test_onboarding_is_walked_to_its_end_against_the_station(stack: Stack, log_i
     expect(page.locator("tr[data-controller]").filter(has_text="BOX-1")).to_contain_text("active")
     page.goto(f"http://127.0.0.1:{stack.ports.enexa}/audit?text=register_controller")
     expect(page.locator("tbody tr").first).to_contain_text("ok")
-    page.goto(f"http://127.0.0.1:{stack.ports.enexa}/audit?text=page+post")
+    page.goto(f"http://127.0.0.1:{stack.ports.enexa}/audit?text=post+/sites")
     expect(page.locator("tbody")).to_contain_text("/sites/SITE001/onboarding")

@@ -77,7 +77,9 @@ async def world(directory: Path) -> AsyncIterator[World]:
             prices_between=lambda start, until: daily_series(QUARTERS, start.date(), (until - start).days + 2),
             data_dir=directory,
         )
-        app = application([], Gate(clock, TokenBook(PEOPLE)), handlers=handlers(deps, compare=_never, bound=_never))
+        app = application(
+            [], Gate(clock, TokenBook(PEOPLE), audit=store.audit), handlers=handlers(deps, compare=_never, bound=_never)
+        )
         yield World(app=app, board=board, store=store, clock=clock, replans=replans)
     finally:
         await store.close()

@@ -14,6 +14,7 @@ from httpx import ASGITransport, AsyncClient
 from services.enexa.web.guard import safe_next
 from services.enexa.web.navigation import existing
 from shared.contract.config import SiteConfig
+from shared.contract.operations import OPERATIONS
 from tests.unit.enexa.web.desk import NOW, SECRETS, SITE, World, world
 
 HTML = {"accept": "text/html"}
@@ -327,3 +328,77 @@ async def test_the_impact_page_and_its_csv_agree_to_the_cent(client: AsyncClient
     assert shown
     assert float(shown.group(1).replace("−", "-")) == sum(int(line["net_saving_cents"]) for line in lines) / 100
     assert "Nothing was measured" in (await client.get(f"/sites/{SITE}/impact?day=2026-06-01", headers=HTML)).text
+
+
+async def test_the_audit_log_says_who_changed_what_and_keeps_quiet_about_scripts(
+    client: AsyncClient, desk: World
+) -> None:
+    csrf = await log_in(client)
+    page = await client.get(f"/sites/{SITE}/plan", headers=HTML)
+    style = re.search(r'href="(/assets/[0-9a-f]+/enexa.css)"', page.text)
+    assert style
+    await client.get(style.group(1))
+    await client.get(f"/sites/{SITE}/chart")
+    await client.post(f"/sites/{SITE}/replan", data={"csrf": csrf}, follow_redirects=False)
+    await client.post(f"/sites/{SITE}/replan", data={"csrf": "guessed"})
+    said = [(each.principal, each.action, each.status) for each in await desk.store.audit.entries()][::-1]
+
+    assert said == [
+        ("-", "POST /login", 303),
+        ("operator", f"GET /sites/{SITE}/plan", 200),
+        ("operator", f"POST /sites/{SITE}/replan", 303),
+        ("operator", f"POST /sites/{SITE}/replan", 403),
+    ]
+
+
+async def test_every_operation_of_both_services_has_its_page(client: AsyncClient) -> None:
+    await log_in(client)
+    listed = (await client.get("/api", headers=HTML)).text
+    links = re.findall(r'href="(/api/(?:enexa|amperio)/\w+)"', listed)
+
+    assert len(links) == sum(each.served for each in OPERATIONS)
+    for link in links:
+        page = await client.get(link, headers=HTML)
+        assert page.status_code == 200, link
+    dispatch = (await client.get("/api/amperio/dispatch", headers=HTML)).text
+    assert "SetBatteryPower" in dispatch
+    assert (await client.get("/api/amperio/nothing", headers=HTML)).status_code == 404
+
+
+async def test_onboarding_lists_the_seed_controller_and_offers_no_walk_without_a_station(client: AsyncClient) -> None:
+    csrf = await log_in(client)
+    page = await client.get(f"/sites/{SITE}/onboarding", headers=HTML)
+
+    assert "no emulated station" in page.text
+    assert (await client.post(f"/sites/{SITE}/onboarding", data={"csrf": csrf, "serial": "X"})).status_code == 404
+    assert (await client.post(f"/sites/{SITE}/drills/enexa_comes_back", data={"csrf": csrf})).status_code == 404
+
+
+async def test_a_period_is_its_days_and_a_wrong_one_is_named(client: AsyncClient) -> None:
+    await log_in(client)
+    csv_text = (await client.get(f"/sites/{SITE}/impact/period.csv?from=2026-06-15&to=2026-06-16")).text
+    lines = list(csv.DictReader(StringIO(csv_text)))
+    day = list(csv.DictReader(StringIO((await client.get(f"/sites/{SITE}/impact.csv?day=2026-06-16")).text)))
+
+    assert [line["day"] for line in lines] == ["2026-06-15", "2026-06-16"]
+    assert int(lines[1]["net_saving_cents"]) == sum(int(line["net_saving_cents"]) for line in day)
+    for query, said in (
+        ("from=soon", "2026-06-16"),
+        ("from=2026-06-16&to=2026-06-01", "begins after"),
+        ("from=2020-01-01", "31 days"),
+    ):
+        wrong = await client.get(f"/sites/{SITE}/impact/period?{query}", headers=HTML)
+        assert wrong.status_code == 422
+        assert said in wrong.text
+
+
+async def test_a_kept_comparison_and_a_saved_day_need_an_operator(client: AsyncClient) -> None:
+    csrf = await log_in(client, "viewer")
+    for path in (
+        "/what-if",
+        "/days/sessions",
+        "/days/solar",
+        "/what-if/kept/000000000000/remove",
+        f"/sites/{SITE}/onboarding",
+    ):
+        assert (await client.post(path, data={"csrf": csrf})).status_code == 403, path

@@ -344,13 +344,15 @@ class Runtime:
         while True:
             await self._ask_health()
             pause_s = max(WATCH_EVERY_S, WATCH_EVERY_REAL_S * self._clock.speed)
-            until_s = self._clock.now().s + (self._watch_backoff.wait_s() or pause_s)
-            while True:
-                await self._tick_alarms(self._clock.now())
-                left_s = until_s - self._clock.now().s
-                if left_s <= 0.0:
-                    break
+            asked_s = self._clock.now().s
+            await self._tick_alarms(self._clock.now())
+            # Before anybody is alarmed we ask once more: the last answer may be half a minute old.
+            due_s = max(self._alarm("middleware_silent", None).due_s, asked_s + pause_s)
+            until_s = min(asked_s + (self._watch_backoff.wait_s() or pause_s), due_s)
+            while (left_s := until_s - self._clock.now().s) > 0.0:
                 await self._clock.sleep(min(left_s, pause_s))
+                if left_s > pause_s:
+                    await self._tick_alarms(self._clock.now())
 
     async def _ask_health(self) -> None:
         before = self._board.middleware

@@ -439,7 +439,8 @@ class EnexaSide:
         def done(at: Moment, how: Struct | SiteError | None) -> None:
             up = isinstance(how, Health)
             self._watch_backoff = self._watch_backoff.cleared() if up else self._watch_backoff.failed()
-            self._health_due_s = at.s + (self._watch_backoff.wait_s() or WATCH_EVERY_S)
+            wait_s = self._watch_backoff.wait_s() or WATCH_EVERY_S
+            self._health_due_s = min(at.s + wait_s, max(self._alarm.due_s, at.s + WATCH_EVERY_S))
             self._reachable = up
             self.core.on_link(at, up=up)
 

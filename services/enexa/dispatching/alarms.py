@@ -30,6 +30,13 @@ class Alarm:
         self.raised = True
         self._failing_since_s = float("-inf")
 
+    @property
+    def due_s(self) -> float:
+        """When the condition will be told if it still fails (`Moment.s`); infinite where nothing is coming."""
+        if self.raised or self._failing_since_s is None:
+            return float("inf")
+        return self._failing_since_s + self._raise_after_s
+
     def tick(self, now: Moment, *, failing: bool) -> Turn | None:
         """Look at the condition; answers at the edges only."""
         if failing:

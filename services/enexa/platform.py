@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from services.enexa.acceptance import NEWEST, refusal_of
+from services.enexa.acceptance import NEWEST, ReadBatch, refusal_of
 from services.enexa.alerts import AlertBook
 from services.enexa.dispatching.core import SiteCore
 from services.enexa.dispatching.reconcile import ReconcileView, ended_by_restart
@@ -110,14 +110,12 @@ class Platform:
         await self._show(stored.fresh, now)
         return stored
 
-    async def keep_batch(
-        self, site_id: str, epoch: str, samples: Sequence[Telemetry], gaps: Sequence[Gap], now: Moment
-    ) -> BatchOutcome:
+    async def keep_batch(self, batch: ReadBatch, now: Moment) -> BatchOutcome:
         """Samples after an outage: the good ones are stored, the others named; both count as accounted for."""
         good: list[Telemetry] = []
-        rejected: list[Rejected] = []
-        for sample in sorted(samples, key=lambda each: each.sequence or 0):
-            code = refusal_of(sample, site_id, epoch, now)
+        rejected = list(batch.unreadable)
+        for sample in sorted(batch.samples, key=lambda each: each.sequence or 0):
+            code = refusal_of(sample, batch.site_id, batch.stream_epoch, now)
             if code is None:
                 good.append(sample)
             elif sample.sequence is not None:
@@ -127,10 +125,16 @@ class Platform:
             for each in rejected
         ]
         stored = await self.store.telemetry.keep(
-            Ingest(site_id=site_id, epoch=epoch, samples=tuple(good), gaps=(*gaps, *refused), received_at=now.at)
+            Ingest(
+                site_id=batch.site_id,
+                epoch=batch.stream_epoch,
+                samples=tuple(good),
+                gaps=(*batch.gaps, *refused),
+                received_at=now.at,
+            )
         )
         await self._show(stored.fresh, now)
-        return BatchOutcome(stored=stored, rejected=tuple(rejected))
+        return BatchOutcome(stored=stored, rejected=tuple(sorted(rejected, key=lambda each: each.sequence)))
 
     async def keep_events(self, events: Sequence[Event]) -> EventsKept:
         kept = await self.store.journal.add_events(events)

@@ -83,5 +83,6 @@ def _action(scope: Scope) -> str:
 
 def _check_spelling(scope: Scope) -> None:
     """A path of the API has one spelling; escapes, doubled or trailing slashes lead nowhere."""
-    if str(scope["path"]).startswith(API) and not SPELLING.fullmatch(scope.get("raw_path") or b""):
+    spelled = scope.get("raw_path") or b""
+    if b"//" in spelled or (str(scope["path"]).startswith(API) and not SPELLING.fullmatch(spelled)):
         raise NotFound("no such resource")

@@ -96,15 +96,18 @@ Handler = Callable[[Call[Any]], Awaitable[Struct | Answer]]
 
 
 class Route(Struct, frozen=True):
+    """An operation and who answers it; `read` decodes its body where the strict way is not enough."""
+
     operation: Operation
     handler: Handler
+    read: Callable[[bytes], Struct] | None = None
 
 
-def serves(operation: Operation) -> Callable[[Handler], Route]:
+def serves(operation: Operation, *, read: Callable[[bytes], Struct] | None = None) -> Callable[[Handler], Route]:
     """Turn an async handler into the route of `operation`."""
 
     def decorate(handler: Handler) -> Route:
-        return Route(operation, handler)
+        return Route(operation, handler, read)
 
     return decorate
 
@@ -158,7 +161,7 @@ class Gate:
                 principal = self._check_token(each.operation, scope, headers, peer, now)
             self._take(principal.client_id if principal else peer, each.operation.budget, now)
             self._check_path(path, principal)
-            body = await self._body(each.operation, headers, receive)
+            body = await self._body(each, headers, receive)
             _check_site(body, path, principal)
             call: Call[Any] = Call(
                 operation=each.operation,
@@ -247,7 +250,8 @@ class Gate:
         if site_id is not None and principal is not None and not principal.may_see(site_id):
             raise UnknownSite("no such site", site_id=site_id)
 
-    async def _body(self, operation: Operation, headers: Mapping[str, str], receive: Receive) -> Any:
+    async def _body(self, each: Route, headers: Mapping[str, str], receive: Receive) -> Any:
+        operation = each.operation
         if operation.request is None:
             return None
         given = headers.get("content-type", "")
@@ -263,6 +267,8 @@ class Gate:
             body = _form_as_json(body)
         if operation is DISPATCH and len(body) > COMMAND_BODY_LIMIT_BYTES and b'"apply_schedule"' not in body:
             raise TooLarge("a command has at most 16 KB", limit_bytes=COMMAND_BODY_LIMIT_BYTES)
+        if each.read is not None:
+            return each.read(body)
         return decode_request(body, operation.request, no_duplicates=operation.budget is not Budget.TELEMETRY)
 
     async def remember(

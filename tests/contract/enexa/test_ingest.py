@@ -84,7 +84,7 @@ async def test_a_batch_with_gaps_moves_stored_through_over_them(stage: Stage) ->
     assert (got.status, got.json["accepted"], got.json["stored_through"]) == (200, 1, 10)
 
 
-@pytest.mark.parametrize(("count", "status"), [(0, 400), (600, 200), (601, 422)])
+@pytest.mark.parametrize(("count", "status"), [(0, 400), (600, 200), (601, 413)])
 async def test_a_batch_has_one_to_six_hundred_samples(stage: Stage, count: int, status: int) -> None:
     samples = [body(stream_epoch="e1", sequence=number + 1) for number in range(count)]
     async with http(stage) as link:

@@ -28,6 +28,7 @@ MINUTES_OF_A_LONG_DAY = 1500
 PERIOD_MAX_DAYS = 31
 PLANS_OF_A_DAY = 400
 SESSIONS_MAX = 500
+BOUNDS_KEPT_MAX = 100
 YESTERDAYS_LAST_PLAN = timedelta(hours=36)
 
 
@@ -107,6 +108,7 @@ class Book:
 def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[ControllerRouterHandler]:
     """Handlers of `/impact` and `/impact/...`."""
     deps = shell.deps
+    newest: dict[tuple[str, date], Bounds] = {}
 
     @get("/sites/{site_id:str}/impact")
     async def day_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
@@ -138,12 +140,16 @@ def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[Controlle
         """The bounds of a day, or why there are none, or how far the engine is."""
         wish = await book.measured(day)
         if wish is None or not wish.points:
-            return {"bounds": None, "problem": "Bounds need a quarter hour that is over and was measured."}
+            return _judgement(None, "Bounds need a quarter hour that is over and was measured.")
         try:
             found = bounds.ask(wish)
         except SiteError as error:
-            return {"bounds": None, "problem": f"{error.sentence[0].upper()}{error.sentence[1:]}."}
-        return {"bounds": found, "problem": ""}
+            return _judgement(None, f"{error.sentence[0].upper()}{error.sentence[1:]}.")
+        if found is not None:
+            newest[book.site_id, day] = found
+            while len(newest) > BOUNDS_KEPT_MAX:
+                del newest[next(iter(newest))]
+        return _judgement(newest.get((book.site_id, day)), "", renewing=found is None)
 
     @get("/sites/{site_id:str}/impact/period")
     async def period_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
@@ -181,6 +187,11 @@ def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[Controlle
         return _csv(to_csv(await Book(shell, site_id).view(day)), f"impact_{site_id}_{day.isoformat()}")
 
     return [day_page, bounds_part, period_page, period_csv, day_csv]
+
+
+def _judgement(bounds: Bounds | None, problem: str, *, renewing: bool = False) -> dict[str, Any]:
+    """What the page says of the bounds; the last known ones stand while newer ones are computed."""
+    return {"bounds": bounds, "problem": problem, "renewing": renewing}
 
 
 def _day(request: Asked, name: str) -> date | None:

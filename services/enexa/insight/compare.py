@@ -62,7 +62,7 @@ def compare(
         ev_wanted_kw=_quarters(wanted_kw(given)),
         reactive=_of_run("reactive", reactive),
         smart=_of_run("smart", smart),
-        perfect=_of_bound(given, bound_of(given)),
+        perfect=_of_bound(given, bound_of(given, (reactive, smart))),
         plans_count=controller.plans_count,
     )
 

@@ -135,9 +135,12 @@ def _ev_minutes(request: PlanRequest, starts: tuple[datetime, ...], first_slot_s
     model = learn_arrivals(request.sessions, days)
     minutes = round(first_slot_s / 60) + (len(starts) - 1) * SLOT_S // 60
     rng = np.random.default_rng(request.tuning.seed)
-    ev_kw = sample_ev_kw(model, request.cars, request.now, minutes, POLICY_SAMPLES, request.plant.max_charger_kw, rng)
+    plant = request.plant
+    ev_kw = sample_ev_kw(
+        model, request.cars, request.now, minutes, POLICY_SAMPLES, plant.max_charger_kw, rng, plugs=plant.charger_count
+    )
     first = round(first_slot_s / 60)
-    present_kw = min(sum(car.power_kw for car in request.cars), request.plant.max_charger_kw)
+    present_kw = min(sum(car.power_kw for car in request.cars), plant.max_charger_kw)
     ev_kw[:, :first] = present_kw
     return ev_kw
 

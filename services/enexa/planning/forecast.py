@@ -2,7 +2,9 @@
 
 Cars arrive as an inhomogeneous Poisson process with a rate per hour of the day for working days and weekends. The
 rate starts at a prior (4.5 sessions a day, shaped like public rapid chargers) and moves to the site's own history as
-observed days accumulate. Energies and powers are drawn in pairs from past sessions, early on mixed with a prior.
+observed days accumulate, the latest counting most. Energy, power and stay are drawn together from past sessions, early
+on mixed with a prior. A car that finds every plug taken waits for the first to be free. What a car that is plugged now
+still wants is drawn from past sessions of like power that took more than it has taken.
 """
 
 import warnings
@@ -19,9 +21,19 @@ from services.enexa.planning.problem import Car, PvArray, SessionRecord
 from shared.energy.slots import MARKET_ZONE, local_day
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 PRIOR_SESSIONS_PER_DAY = 4.5
-PRIOR_DAYS = 5.0
+PRIOR_DAYS = 1.0
+KIND_DAYS = 5.0
+"""So many days of a kind's own history weigh as much as all days together."""
+HALF_LIFE_DAYS = 20.0
+SMOOTHING = ((0, 0.3), (1, 0.2), (-1, 0.2), (2, 0.15), (-2, 0.15))
+"""An arrival at one hour speaks for its neighbours too."""
+PRIOR_SLACK_H = 0.2
+"""How much longer than it needs a car stays, where nobody has watched yet."""
+ALIKE_PART, ALIKE_LEAST, FEW_ALIKE = 4, 40, 5
+"""A present car is likened to this part of the past sessions, those of nearest power, but to so many at least."""
 PRIOR_SESSION_COUNT = 20.0
 PRIOR_ENERGY_KWH = 32.0
 PRIOR_POWER_KW = 95.0
@@ -34,31 +46,39 @@ SIMILAR_DAYS = 5
 
 
 class ArrivalModel(Struct, frozen=True):
-    """Expected sessions per hour, [working day, weekend] x 24 local hours, and the pairs sessions are drawn from."""
+    """Expected sessions per hour, [working day, weekend] x 24 local hours, and the past that cars are drawn from."""
 
     rate_per_h: Floats
     energies_kwh: Floats
     powers_kw: Floats
+    stays_h: Floats
 
 
 def learn_arrivals(sessions: Sequence[SessionRecord], observed_days: Sequence[date]) -> ArrivalModel:
-    """The model after `observed_days` (local days on which somebody watched, with or without a car)."""
-    share = np.array(PRIOR_HOURLY_SHARE)
-    prior_rate = PRIOR_SESSIONS_PER_DAY * share / share.sum()
+    """The model after `observed_days` (local days on which somebody watched, with or without a car).
+
+    A day counts half as much when another `HALF_LIFE_DAYS` days have been observed after it: sites grow.
+    """
+    days = sorted(observed_days)
+    place = {day: index for index, day in enumerate(days)}
+    weights = 0.5 ** ((len(days) - 1 - np.arange(len(days))) / HALF_LIFE_DAYS)
     counts = np.zeros((2, 24))
     for session in sessions:
         local = session.start.astimezone(MARKET_ZONE)
-        counts[_day_kind(local.date()), local.hour] += 1
-    exposure = np.array([[float(sum(_day_kind(day) == kind for day in observed_days))] for kind in (0, 1)])
-    smooth = (np.roll(counts, 1, axis=1) + 2 * counts + np.roll(counts, -1, axis=1)) / 4
-    days = float(len(observed_days))
-    level = (PRIOR_DAYS * PRIOR_SESSIONS_PER_DAY + len(sessions)) / (PRIOR_DAYS + days)
-    pooled_shape = PRIOR_DAYS * prior_rate / PRIOR_SESSIONS_PER_DAY + smooth.sum(axis=0) / PRIOR_SESSIONS_PER_DAY
-    pooled = level * pooled_shape / pooled_shape.sum()
-    rate = (PRIOR_DAYS * pooled + smooth) / (PRIOR_DAYS + exposure)
-    return ArrivalModel(
-        rate, np.array([s.energy_kwh for s in sessions]), np.array([max(s.max_power_kw, 1.0) for s in sessions])
-    )
+        if local.date() in place:
+            counts[_day_kind(local.date()), local.hour] += weights[place[local.date()]]
+    kinds = np.array([_day_kind(day) for day in days], dtype=int)
+    exposure = np.bincount(kinds, weights, 2)[:, None]
+    smooth = sum((share * np.roll(counts, hours, axis=1) for hours, share in SMOOTHING), np.zeros((2, 24)))
+    prior = np.array(PRIOR_HOURLY_SHARE) / sum(PRIOR_HOURLY_SHARE)
+    level = (PRIOR_DAYS * PRIOR_SESSIONS_PER_DAY + counts.sum()) / (PRIOR_DAYS + weights.sum())
+    shape = PRIOR_DAYS * prior + smooth.sum(axis=0) / PRIOR_SESSIONS_PER_DAY
+    pooled = level * shape / shape.sum()
+    rate = (KIND_DAYS * pooled + smooth) / (KIND_DAYS + exposure)
+    energies_kwh = np.array([session.energy_kwh for session in sessions])
+    powers_kw = np.array([max(session.max_power_kw, 1.0) for session in sessions])
+    stays_h = np.array([(session.until - session.start).total_seconds() / 3600 for session in sessions])
+    return ArrivalModel(rate, energies_kwh, powers_kw, stays_h)
 
 
 def _day_kind(day: date) -> int:
@@ -73,59 +93,98 @@ def sample_ev_kw(
     samples: int,
     max_total_kw: float,
     rng: np.random.Generator,
+    plugs: int = 2,
 ) -> Floats:
     """EV power at the outlets, [sample, minute] from `start`; cars plugged now go on until their drawn energy is in."""
-    power_kw = np.zeros((samples, minutes))
-    _add_arrivals(power_kw, model, start, rng)
+    power_kw = _arrivals_kw(model, start, minutes, samples, plugs, rng)
     for car in cars:
         if car.power_kw > 0:
             _add_present(power_kw, model, car, rng)
     return np.minimum(power_kw, max_total_kw)
 
 
-def _add_arrivals(power_kw: Floats, model: ArrivalModel, start: datetime, rng: np.random.Generator) -> None:
-    samples, minutes = power_kw.shape
-    hour_start = 0
-    while hour_start < minutes:
-        local = (start + timedelta(minutes=hour_start)).astimezone(MARKET_ZONE)
-        length = min(60 - local.minute, minutes - hour_start)
-        rate = model.rate_per_h[_day_kind(local.date()), local.hour] * length / 60
-        counts = rng.poisson(rate, samples)
-        sample = np.repeat(np.arange(samples), counts)
-        begin = hour_start + rng.integers(0, length, len(sample))
-        energies_kwh, powers_kw = _draw_sessions(model, len(sample), rng)
-        for row, first, energy_kwh, kw in zip(sample, begin, energies_kwh, powers_kw, strict=True):
-            _charge(power_kw[row], int(first), float(energy_kwh), float(kw))
-        hour_start += length
+def _arrivals_kw(
+    model: ArrivalModel, start: datetime, minutes: int, samples: int, plugs: int, rng: np.random.Generator
+) -> Floats:
+    sample, arrived = _arrivals(model, start, minutes, samples, rng)
+    energies_kwh, powers_kw, stays_h = _draw_sessions(model, len(sample), rng)
+    begun = _queue(sample, arrived, stays_h * 60, samples, plugs)
+    # Each session is two steps up and two down in a running sum: whole minutes, then what is left in the last one.
+    whole, rest = np.divmod(energies_kwh * 60 / powers_kw, 1.0)
+    first = np.minimum(begun.astype(int), minutes)
+    last = np.minimum(first + whole.astype(int), minutes)
+    row = sample * (minutes + 1)
+    at = np.concatenate([row + first, row + last, np.minimum(row + last + 1, row + minutes)])
+    change = np.concatenate([powers_kw, powers_kw * (rest - 1), -powers_kw * rest])
+    steps = np.bincount(at, change, samples * (minutes + 1)).reshape(samples, minutes + 1)
+    power_kw = np.cumsum(steps[:, :-1], axis=1)
+    return np.where(power_kw < 1e-6, 0.0, power_kw)
 
 
-def _charge(row: Floats, first: int, energy_kwh: float, kw: float) -> None:
-    whole, rest = divmod(energy_kwh * 60 / kw, 1.0)
-    last = first + int(whole)
-    row[first:last] += kw
-    if last < len(row):
-        row[last] += kw * rest
+def _arrivals(
+    model: ArrivalModel, start: datetime, minutes: int, samples: int, rng: np.random.Generator
+) -> tuple[Integers, Floats]:
+    """Sample and minute of each arrival, in order of time within each sample."""
+    edges, rates = [0], []
+    while edges[-1] < minutes:
+        local = (start + timedelta(minutes=edges[-1])).astimezone(MARKET_ZONE)
+        length = min(60 - local.minute, minutes - edges[-1])
+        rates.append(model.rate_per_h[_day_kind(local.date()), local.hour] * length / 60)
+        edges.append(edges[-1] + length)
+    counts = rng.poisson(np.array(rates), (samples, len(rates)))
+    sample = np.repeat(np.arange(samples), counts.sum(axis=1))
+    hour = np.repeat(np.tile(np.arange(len(rates)), samples), counts.ravel())
+    arrived = np.array(edges)[hour] + rng.random(len(hour)) * np.diff(edges)[hour]
+    order = np.lexsort((arrived, sample))
+    return sample, arrived[order]
 
 
-def _draw_sessions(model: ArrivalModel, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _queue(sample: Integers, arrived: Floats, stays_min: Floats, samples: int, plugs: int) -> Floats:
+    """When each car gets a plug: at once, or when the first of the `plugs` cars before it leaves."""
+    counts = np.bincount(sample, minlength=samples)
+    place = np.arange(len(sample)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begun = arrived.copy()
+    free = np.zeros((samples, plugs))
+    for turn in range(int(counts.max(initial=0))):
+        cars = np.flatnonzero(place == turn)
+        rows = sample[cars]
+        plug = free[rows].argmin(axis=1)
+        begun[cars] = np.maximum(arrived[cars], free[rows, plug])
+        free[rows, plug] = begun[cars] + stays_min[cars]
+    return begun
+
+
+def _draw_sessions(model: ArrivalModel, count: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     known = len(model.energies_kwh)
     energies_kwh = rng.gamma(3.0, PRIOR_ENERGY_KWH / 3.0, count)
     powers_kw = np.clip(rng.lognormal(np.log(PRIOR_POWER_KW), 0.4, count), 20.0, 300.0)
+    stays_h = energies_kwh / powers_kw + PRIOR_SLACK_H
     if known:
         own = rng.random(count) < known / (known + PRIOR_SESSION_COUNT)
         index = rng.integers(0, known, count)
         energies_kwh = np.where(own, model.energies_kwh[index], energies_kwh)
         powers_kw = np.where(own, model.powers_kw[index], powers_kw)
-    return np.maximum(energies_kwh, 0.1), powers_kw
+        stays_h = np.where(own, model.stays_h[index], stays_h)
+    energies_kwh = np.maximum(energies_kwh, 0.1)
+    return energies_kwh, powers_kw, np.maximum(stays_h, energies_kwh / powers_kw)
+
+
+def alike_kwh(model: ArrivalModel, power_kw: float, taken_kwh: float) -> Floats:
+    """What cars of like power took beyond `taken_kwh`, where they took more: the rest that a present car may want."""
+    count = max(len(model.powers_kw) // ALIKE_PART, ALIKE_LEAST)
+    alike = model.energies_kwh[np.argsort(np.abs(model.powers_kw - power_kw), kind="stable")[:count]]
+    return np.asarray(alike[alike > taken_kwh + 1.0] - taken_kwh)
 
 
 def _add_present(power_kw: Floats, model: ArrivalModel, car: Car, rng: np.random.Generator) -> None:
-    """The rest of a session, from those that took more than this one has taken so far."""
-    pool_kwh, _ = _draw_sessions(model, 400, rng)
-    longer = pool_kwh[pool_kwh > car.energy_kwh + 1.0]
-    rest_kwh = longer - car.energy_kwh if len(longer) else np.array([5.0])
-    for row in power_kw:
-        _charge(row, 0, float(rng.choice(rest_kwh)), car.power_kw)
+    """The rest of a session, from those of like power that took more than this one has taken so far."""
+    rest_kwh = alike_kwh(model, car.power_kw, car.energy_kwh)
+    if len(rest_kwh) < FEW_ALIKE:
+        pool_kwh, _, _ = _draw_sessions(model, 400, rng)
+        rest_kwh = pool_kwh[pool_kwh > car.energy_kwh + 1.0] - car.energy_kwh
+    drawn_kwh = rng.choice(rest_kwh, len(power_kw)) if len(rest_kwh) else np.full(len(power_kw), 5.0)
+    minutes = np.arange(power_kw.shape[1])
+    power_kw += np.clip(drawn_kwh[:, None] * 60 - car.power_kw * minutes, 0.0, car.power_kw)
 
 
 def estimate_prices(series: PriceSeries, starts: Sequence[datetime]) -> tuple[tuple[float, ...], tuple[bool, ...]]:

@@ -63,6 +63,8 @@ class RecursionInput(Struct, frozen=True):
 def recursion_input(problem: PlanProblem) -> RecursionInput:
     """The arrays of a problem with at least one string."""
     strings, tariff, plant = problem.plant.strings, problem.tariff, problem.plant
+    capacity_kwh = sum(s.capacity_kwh for s in strings)
+    floor_kwh = sum(s.capacity_kwh * s.soc_min_pct / 100 for s in strings)
     sells = (tariff.export_eur_per_kwh(price) for price in problem.price_eur_per_mwh)
     battery = np.array(
         [
@@ -75,6 +77,8 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
             plant.export_limit_kw,
             problem.ev_loss_ratio,
             1.0 if plant.battery_offsets_load else 0.0,
+            capacity_kwh * strings[0].derating_below_pct / 100 - floor_kwh,
+            capacity_kwh * strings[0].derating_floor_pct / 100 - floor_kwh,
         ]
     )
     return RecursionInput(
@@ -89,7 +93,7 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
         high_share=np.array([outcome.high_share for outcome in problem.outcomes]).T.copy(),
         high_kw=np.array([outcome.high_kw for outcome in problem.outcomes]).T.copy(),
         low_kw=np.array([outcome.low_kw for outcome in problem.outcomes]).T.copy(),
-        floor_kwh=sum(s.capacity_kwh * s.soc_min_pct / 100 for s in strings),
+        floor_kwh=floor_kwh,
         ceiling_kwh=sum(s.capacity_kwh * s.soc_max_pct / 100 for s in strings),
     )
 

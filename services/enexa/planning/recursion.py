@@ -5,7 +5,8 @@ One storage with convex stage cost has a convex value function V of its energy. 
     V_t(E) = sum over outcomes j of  p_j * min over y of  C_tj(y) + V_t+1(E - y)        y: energy taken out of the cells
 
 and each inner minimum is an infimal convolution of two convex piecewise linear functions: their pieces, sorted by
-slope, one after the other. V is kept on a grid of energies; between grid points it is linear.
+slope, one after the other, with y held to what the derated battery can give from E. V is kept on a grid of energies;
+between grid points it is linear.
 
 The functions below are plain Python on arrays and scalars, and at the same time the source that numba compiles
 (`services/enexa/simulation/compiled.py`): so they use no structs and no exceptions.
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-MAX_PIECES = 16
+MAX_PIECES = 24
 
 # Columns of the battery's parameters, one array of floats because a compiled function takes no struct.
-MAX_CHARGE, MAX_DISCHARGE, CHARGE_EFFICIENCY, DISCHARGE_EFFICIENCY, WEAR, UNSERVED, EXPORT_LIMIT, EV_LOSS, OFFSETS = (
-    range(9)
-)
+(
+    MAX_CHARGE, MAX_DISCHARGE, CHARGE_EFFICIENCY, DISCHARGE_EFFICIENCY, WEAR, UNSERVED, EXPORT_LIMIT, EV_LOSS, OFFSETS,
+    DERATING, DERATING_FLOOR,
+) = range(11)  # fmt: skip
 
 
 def add_piece(lengths: Floats, slopes: Floats, count: int, length_kwh: float, slope: float) -> int:
@@ -104,6 +106,30 @@ def substep_pieces(
     return count, cost, (free_kw + forgone_kw + bought_kw) * into
 
 
+def discharge_rate_kw(battery: Floats, ev_kw: float, sell: float) -> float:
+    """What the battery may be asked for at most: the cars' power, or all it can where more than cars may have it."""
+    if battery[OFFSETS] > 0.0 or (battery[EXPORT_LIMIT] > 0.0 and not math.isnan(sell)):
+        return float(battery[MAX_DISCHARGE])
+    return min(ev_kw, float(battery[MAX_DISCHARGE]))
+
+
+def removable_kwh(battery: Floats, energy_kwh: float, rate_kw: float, hours: float) -> float:
+    """What a sub-step can take out of the cells at most, kWh: `rate_kw` while the derated power allows, then less.
+
+    Below the derating point the power falls with the energy, so the energy left decays like exp(-t).
+    """
+    out_kw = rate_kw / battery[DISCHARGE_EFFICIENCY]
+    band_kwh = (battery[DERATING] - battery[DERATING_FLOOR]) * rate_kw / battery[MAX_DISCHARGE]
+    above_kwh = energy_kwh - battery[DERATING_FLOOR]
+    if band_kwh <= 0.0:
+        return float(out_kw * hours)
+    if above_kwh <= 0.0:
+        return 0.0
+    full_h = min(max((above_kwh - band_kwh) / out_kw, 0.0), hours)
+    taken_kwh = out_kw * full_h
+    return float(taken_kwh + (above_kwh - taken_kwh) * (1.0 - math.exp(-out_kw / band_kwh * (hours - full_h))))
+
+
 def convolve_into(
     result: Floats,
     probability: float,
@@ -114,14 +140,22 @@ def convolve_into(
     count: int,
     cost: float,
     charged_kwh: float,
+    battery: Floats,
+    rate_kw: float,
+    hours: float,
 ) -> None:
-    """Add probability * (C [] V)(grid) to `result`: walk the pieces of both in the order of their slopes."""
+    """Add probability * (C [] V)(grid) to `result`: walk the pieces of both in the order of their slopes.
+
+    Where the walk takes more out of the cells than the derated power gives, the point stays at that limit.
+    """
     points = len(after)
     energy = -charged_kwh
     value = after[0] + cost
     piece, interval, target = 0, 0, 0
     left_piece = lengths[0] if count > 0 else 0.0
     left_interval = width_kwh
+    taken = -charged_kwh
+    derates = rate_kw > 0.0 and battery[DERATING] > battery[DERATING_FLOOR]
     while target < points:
         if piece < count and (
             interval >= points - 1 or slopes[piece] * width_kwh <= after[interval + 1] - after[interval]
@@ -135,17 +169,44 @@ def convolve_into(
             slope, length = 0.0, math.inf
             from_piece = True
         while target < points and target * width_kwh <= energy + length + 1e-12:
-            result[target] += probability * (value + slope * (target * width_kwh - energy))
+            part = target * width_kwh - energy
+            here = value + slope * part
+            if derates:
+                most = removable_kwh(battery, target * width_kwh, rate_kw, hours)
+                if taken + (part if from_piece else 0.0) > most + 1e-9:
+                    here = value_at(after, width_kwh, target * width_kwh - most) + cost_at(
+                        lengths, slopes, count, cost, most + charged_kwh
+                    )
+                elif most >= rate_kw / battery[DISCHARGE_EFFICIENCY] * hours:
+                    derates = False
+            result[target] += probability * here
             target += 1
         if target >= points:
             break
         energy += length
         value += slope * length
         if from_piece:
+            taken += length
             piece += 1
             left_piece = lengths[piece] if piece < count else 0.0
         else:
             interval += 1
+
+
+def value_at(values: Floats, width_kwh: float, energy_kwh: float) -> float:
+    """The function on the grid, linear between its points."""
+    place = max(energy_kwh / width_kwh, 0.0)
+    interval = min(int(place), len(values) - 2)
+    return float(values[interval] + (values[interval + 1] - values[interval]) * (place - interval))
+
+
+def cost_at(lengths: Floats, slopes: Floats, count: int, cost: float, length_kwh: float) -> float:
+    """The stage cost after `length_kwh` of its pieces."""
+    for piece in range(count):
+        part = min(lengths[piece], length_kwh)
+        cost += slopes[piece] * part
+        length_kwh -= part
+    return cost
 
 
 def backward(
@@ -164,61 +225,39 @@ def backward(
     high_kw: Floats,
     low_kw: Floats,
 ) -> None:
-    """Fill values[t, grid point] for t = T-1 .. 0 from values[T]; demand outcomes are [slot, outcome]."""
+    """Fill values[t, grid point] for t = T-1 .. 0 from values[T]; demand outcomes are [slot, outcome].
+
+    The sub-steps of a slot follow one another: first the one in which the grid suffices, then the one in which the cars
+    need more, whose discharge is held to what the derated battery can give.
+    """
     lengths = np.zeros(MAX_PIECES)
     slopes = np.zeros(MAX_PIECES)
+    between = np.zeros(values.shape[1])
     for slot in range(len(hours) - 1, -1, -1):
         values[slot, :] = 0.0
         for outcome in range(probability.shape[1]):
             if probability[slot, outcome] <= 0.0:
                 continue
-            share = high_share[slot, outcome]
-            count, cost, charged_kwh = 0, 0.0, 0.0
-            if share > 0.0:
-                count, step_cost, step_kwh = substep_pieces(
-                    lengths,
-                    slopes,
-                    count,
-                    battery,
-                    hours[slot] * share,
-                    high_kw[slot, outcome],
-                    own_kw[slot],
-                    pv_kw[slot],
-                    cap_kw[slot],
-                    gate_kw[slot],
-                    buy[slot],
-                    sell[slot],
-                )
-                cost += step_cost
-                charged_kwh += step_kwh
-            if share < 1.0:
-                count, step_cost, step_kwh = substep_pieces(
-                    lengths,
-                    slopes,
-                    count,
-                    battery,
-                    hours[slot] * (1.0 - share),
-                    low_kw[slot, outcome],
-                    own_kw[slot],
-                    pv_kw[slot],
-                    cap_kw[slot],
-                    gate_kw[slot],
-                    buy[slot],
-                    sell[slot],
-                )
-                cost += step_cost
-                charged_kwh += step_kwh
-            convolve_into(
-                values[slot],
-                probability[slot, outcome],
-                values[slot + 1],
-                width_kwh,
-                lengths,
-                slopes,
-                count,
-                cost,
-                charged_kwh,
-            )
+            after = values[slot + 1]
+            for step in range(2):
+                share = high_share[slot, outcome]
+                part_h = hours[slot] * (share if step == 0 else 1.0 - share)
+                if part_h <= 0.0:
+                    continue
+                ev_kw = high_kw[slot, outcome] if step == 0 else low_kw[slot, outcome]
+                count, cost, charged_kwh = substep_pieces(
+                    lengths, slopes, 0, battery, part_h, ev_kw, own_kw[slot], pv_kw[slot], cap_kw[slot],
+                    gate_kw[slot], buy[slot], sell[slot],
+                )  # fmt: skip
+                last = step == 1 or share >= 1.0
+                into, weight = (values[slot], probability[slot, outcome]) if last else (between, 1.0)
+                if not last:
+                    between[:] = 0.0
+                convolve_into(
+                    into, weight, after, width_kwh, lengths, slopes, count, cost, charged_kwh, battery,
+                    discharge_rate_kw(battery, ev_kw, sell[slot]), part_h,
+                )  # fmt: skip
+                after = between
 
 
 def energy_where(values: Floats, width_kwh: float, marginal: float) -> float:

@@ -39,10 +39,12 @@ def compare(
     step_function: RunSteps = run_steps,
 ) -> Comparison:
     """Reactive, SmartEMS and the bound on one stretch."""
-    reactive = kpis_of(run_reactive(given, step_function))
+    baseline = run_reactive(given, step_function)
+    reactive = kpis_of(baseline)
     controller = SmartEms(given, prices, history or History(), knows, recursion=recursion, step_function=step_function)
-    smart = kpis_of(controller.complete())
-    bound = bound_of(given)
+    planned = controller.complete()
+    smart = kpis_of(planned)
+    bound = bound_of(given, (baseline, planned))
     unserved_eur = given.tariff.unserved_eur_per_kwh * bound.unserved_kwh
     left_eur = given.end_value_eur_per_kwh * (bound.end_kwh - given.start_kwh)
     perfect_eur = bound.cost_eur - left_eur

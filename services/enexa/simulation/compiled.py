@@ -14,6 +14,10 @@ from shared.energy import reactive
 HELPERS: tuple[Callable[..., Any], ...] = (
     recursion.add_piece,
     recursion.substep_pieces,
+    recursion.discharge_rate_kw,
+    recursion.removable_kwh,
+    recursion.value_at,
+    recursion.cost_at,
     recursion.convolve_into,
     exact.merge_and_cut,
     reactive.derated_kw,

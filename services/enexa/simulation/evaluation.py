@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.enexa.market.prices import PriceSeries
 from services.enexa.market.tariffs import Tariff
@@ -21,7 +22,7 @@ from services.enexa.planning.bounds import Bound, Foresight, perfect_foresight
 from services.enexa.planning.problem import Plant, SessionRecord
 from services.enexa.planning.tuning import Tuning
 from services.enexa.simulation.kpis import Kpis, kpis_of
-from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EXPORT, IMPORT, Floats, Integers
+from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, Floats, Integers
 from services.enexa.simulation.site import STEP_S, Run, RunSteps, Stretch, Visit, run_reactive, stretch
 from services.enexa.simulation.smartems import History, Knows, SmartEms
 from shared.energy.slots import day_end, day_start, local_day
@@ -134,18 +135,43 @@ def evaluate(
             smart[knows] = controller.complete()
             finished[knows.value].append(smart[knows])
             plans += controller.plans_count
-        days.extend(_days_of(given, run_days, reactive, smart, bound_of(given)))
+        days.extend(_days_of(given, run_days, reactive, smart, bound_of(given, tuple(smart.values()))))
     progress(len(runs), len(runs))
     splits = tuple(_split(name, runs_of) for name, runs_of in finished.items())
     return summarise(days, splits, plans)
 
 
-def bound_of(given: Stretch) -> Bound:
-    """Perfect foresight on a stretch, with each car at full power from its start."""
+def bound_of(given: Stretch, runs: Sequence[Run] = ()) -> Bound:
+    """Perfect foresight on a stretch, with each car at full power from its start, or as one of `runs` served it.
+
+    A controller whose battery runs low slows a car down, and the car catches up later in its stay; no plan with cars at
+    full power has that freedom. So that the bound has it as well, it is the cheapest of perfect foresight with the cars
+    at full power and with the cars as each run served them: no run can lie below.
+    """
+    bounds = [_foresight(given, wanted_kw(given)), *(_as_served(run) for run in runs)]
+    return min(bounds, key=lambda bound: bound.objective_eur)
+
+
+def _as_served(run: Run) -> Bound:
+    """Perfect foresight with the cars as a run served them; what it left them short is missing here, too."""
+    given, bound = run.given, _foresight(run.given, run.record[EV])
+    missing_kwh = bound.unserved_by_step_kwh.copy()
+    np.add.at(missing_kwh, np.minimum(given.car_last, given.steps) - 1, run.rest_kwh)
+    missing_eur = given.tariff.unserved_eur_per_kwh * float(run.rest_kwh.sum())
+    return replace(
+        bound,
+        cost_eur=bound.cost_eur + missing_eur,
+        objective_eur=bound.objective_eur + missing_eur,
+        unserved_by_step_kwh=missing_kwh,
+        unserved_kwh=float(missing_kwh.sum()),
+    )
+
+
+def _foresight(given: Stretch, ev_kw: Floats) -> Bound:
     return perfect_foresight(
         Foresight(
             step_s=STEP_S,
-            ev_kw=wanted_kw(given),
+            ev_kw=ev_kw,
             own_kw=given.own_kw,
             pv_kw=given.pv_kw,
             buy_eur_per_kwh=given.buy_eur_per_kwh,

@@ -21,8 +21,9 @@ CONDITIONS = """\
   each run of consecutive days and starts at 50 %.
 * A car draws its recorded highest power from its start until it has its recorded energy, and leaves at its recorded
   end; what a controller cannot give at once it may give within the stay.
-* Perfect foresight is a linear program in minutes with cars at full power from their start, so it has no freedom to
-  catch up later, which the controllers have: figure 3 may touch 100 %.
+* Perfect foresight is a linear program in minutes, once with cars at full power from their start and once with the cars
+  as each controller served them (a battery that runs low slows a car, which catches up later); the cheapest counts, so
+  no controller can lie below it.
 * Energy left is valued at a cheap hour of the run's last day plus fees and wear, over charging efficiency.
 """
 

@@ -13,7 +13,6 @@ What it knows is a choice, and the difference between the choices is the price o
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
@@ -21,7 +20,7 @@ from msgspec import Struct
 from services.enexa.market.prices import PriceSeries, published_until
 from services.enexa.planning.assembly import OUTCOMES, end_value_eur_per_kwh, outcome_table, substeps
 from services.enexa.planning.bounds import whole_battery
-from services.enexa.planning.forecast import ArrivalModel, estimate_prices, learn_arrivals, sample_ev_kw
+from services.enexa.planning.forecast import ArrivalModel, alike_kwh, estimate_prices, learn_arrivals, sample_ev_kw
 from services.enexa.planning.policy import GRID_POINTS
 from services.enexa.planning.problem import SessionRecord
 from services.enexa.planning.recursion import backward, energy_where
@@ -95,7 +94,7 @@ class SmartEms:
         self.plans_count = 0
 
     def complete(self, progress: Callable[[float], None] = lambda _ratio: None) -> Run:
-        """Run the whole stretch; plan at each slot and whenever a car comes or goes, where there is what to plan.
+        """Run the whole stretch; plan at each slot and whenever a car comes, is full or goes, if there is a battery.
 
         `progress` hears which share of the stretch is done.
         """
@@ -105,14 +104,25 @@ class SmartEms:
         events = {
             step for step in (*self.run.given.car_first, *self.run.given.car_last) if 0 < step < self._given.steps
         }
-        edges = sorted(
-            {int(step) for step in events} | set(range(0, self._given.steps, STEPS_PER_SLOT)) | {self._given.steps}
-        )
-        for first, last in pairwise(edges):
-            self._plan(first)
-            self.run.go(first, last, LEVELS, self._levels)
-            progress(last / self._given.steps)
+        edges = sorted({int(step) for step in events} | set(range(0, self._given.steps, STEPS_PER_SLOT)))
+        edges.append(self._given.steps)
+        step, after = 0, 1
+        while step < self._given.steps:
+            while edges[after] <= step:
+                after += 1
+            self._plan(step)
+            until = min(edges[after], self._served_at(step))
+            self.run.go(step, until, LEVELS, self._levels)
+            step = until
+            progress(step / self._given.steps)
         return self.run
+
+    def _served_at(self, step: int) -> int:
+        """When the next car has what it wants, if nothing holds it back: its power falls, and demand is off plan."""
+        given = self._given
+        here = (given.car_first <= step) & (step < given.car_last) & (self.run.rest_kwh > 0)
+        minutes = np.ceil(self.run.rest_kwh[here] * 60 / given.car_max_kw[here] - 1e-9)
+        return step + max(int(minutes.min(initial=1440)), 1)
 
     def _plan(self, step: int) -> None:
         slot = step // STEPS_PER_SLOT
@@ -160,6 +170,8 @@ class SmartEms:
                 given.plant.export_limit_kw,
                 given.ev_loss_ratio,
                 1.0 if given.plant.battery_offsets_load else 0.0,
+                battery.capacity_kwh * battery.derating_below_pct / 100 - floor_kwh,
+                battery.capacity_kwh * battery.derating_floor_pct / 100 - floor_kwh,
             ]
         )
         sells = [tariff.export_eur_per_kwh(float(value)) for value in price]
@@ -222,12 +234,11 @@ class SmartEms:
     def _add_present(self, ev_kw: Floats, step: int) -> None:
         """Cars that are plugged now: their power is measured, their rest is drawn from sessions longer than theirs."""
         given = self._given
-        pool = self._model.energies_kwh
         rng = np.random.default_rng(step)
         for car in np.flatnonzero((given.car_first <= step) & (step < given.car_last) & (self.run.rest_kwh > 0)):
             kw = float(given.car_max_kw[car])
             taken = float(given.car_kwh[car] - self.run.rest_kwh[car])
-            longer = pool[pool > taken + 1.0] - taken if len(pool) else pool
+            longer = alike_kwh(self._model, kw, taken)
             rest = rng.choice(longer, len(ev_kw)) if len(longer) > 4 else rng.gamma(3.0, 32.0 / 3.0, len(ev_kw))
             minutes = np.arange(ev_kw.shape[1])
             ev_kw += np.clip(rest[:, None] * 60 - kw * minutes[None, :], 0.0, kw)
@@ -246,7 +257,16 @@ class SmartEms:
         rng = np.random.default_rng([self._tuning.seed, day.toordinal()])
         minutes = slots * STEPS_PER_SLOT
         start = given.at(slot * STEPS_PER_SLOT)
-        self._drawn_kw = sample_ev_kw(self._model, (), start, minutes, DRAWN_SAMPLES, given.plant.max_charger_kw, rng)
+        self._drawn_kw = sample_ev_kw(
+            self._model,
+            (),
+            start,
+            minutes,
+            DRAWN_SAMPLES,
+            given.plant.max_charger_kw,
+            rng,
+            plugs=given.plant.charger_count,
+        )
         shares = substeps(self._drawn_kw, SLOT_S, slots, self._spare_kw(slot, slots))
         self._table = outcome_table(shares)
 

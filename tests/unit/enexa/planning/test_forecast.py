@@ -4,10 +4,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from services.enexa.market.prices import daily_series
 from services.enexa.planning.forecast import (
     PRIOR_SESSIONS_PER_DAY,
+    alike_kwh,
     clear_sky_pv_kw,
     estimate_prices,
     learn_arrivals,
@@ -74,6 +76,38 @@ def test_ninety_percent_of_days_fall_inside_the_ninety_percent_band() -> None:
     inside = np.mean((power.sum(axis=1) >= low) & (power.sum(axis=1) <= high))
 
     assert 0.84 < inside < 0.96
+
+
+def test_the_latest_days_count_most() -> None:
+    days = tuple(date(2024, 6, 3) + timedelta(days=day) for day in range(80))
+    quiet_then_busy = [each for each in history(80, (9, 12, 15, 18)) if each.start >= MONDAY + timedelta(days=40)]
+    busy_then_quiet = [each for each in history(80, (9, 12, 15, 18)) if each.start < MONDAY + timedelta(days=40)]
+
+    grown, shrunk = learn_arrivals(quiet_then_busy, days), learn_arrivals(busy_then_quiet, days)
+
+    assert grown.rate_per_h.sum(axis=1).min() > 2.5
+    assert shrunk.rate_per_h.sum(axis=1).max() < 1.5
+
+
+@pytest.mark.parametrize("plugs", [1, 2])
+def test_no_more_cars_draw_at_once_than_there_are_plugs(plugs: int) -> None:
+    sessions = history(60, tuple(range(6, 20)) * 2)
+    model = learn_arrivals(sessions, tuple(date(2024, 6, 3) + timedelta(days=day) for day in range(60)))
+    rng = np.random.default_rng(3)
+
+    ev_kw = sample_ev_kw(replace(model, powers_kw=model.powers_kw * 0 + 400.0), (), MONDAY, 1440, 100, 1e6, rng, plugs)
+
+    assert plugs * 300.0 < ev_kw.max() <= plugs * 400.0 + 1e-6
+
+
+def test_a_present_car_goes_on_as_cars_of_like_power_did() -> None:
+    weak = [replace(each, max_power_kw=50.0, energy_kwh=15.0) for each in history(60, (9,))]
+    strong = [replace(each, max_power_kw=150.0, energy_kwh=60.0) for each in history(60, (12,))]
+    model = learn_arrivals([*weak, *strong], ())
+
+    assert alike_kwh(model, 55.0, 5.0) == pytest.approx(10.0)
+    assert alike_kwh(model, 140.0, 5.0) == pytest.approx(55.0)
+    assert len(alike_kwh(model, 55.0, 14.5)) == 0
 
 
 def test_prices_beyond_the_published_come_from_similar_days() -> None:

@@ -214,6 +214,13 @@ class DeviceBusy(DeviceRefused):
     retry = True
 
 
+class DeviceWorking(DeviceRefused):
+    """Exception 5: it took the order and needs longer; what becomes of it shows in the registers."""
+
+    code = "device_working"
+    retry = True
+
+
 class GatewayProblem(DeviceRefused):
     """Exceptions 0x0A and 0x0B: the path to the device, not the device."""
 

@@ -55,6 +55,7 @@ def site_checks(lane: SiteLane, now: Moment) -> tuple[Check, ...]:
         ("bugs", not (bugs or agent.guarded), f"the control loop met {bugs} bugs in the last ten minutes"),
         ("modbus", agent.link_up, "no link to the station"),
         ("readable", not agent.link_up or image is None or image.valid, "the station says nothing that can be used"),
+        ("registers", not lane.refused_registers, f"refused by the station: {sorted(lane.refused_registers)}"),
         ("fresh", trusted is None or trusted.fresh, "the station's registers stand still"),
         ("faults", not errors, "the station reports " + ", ".join(errors)),
         ("control", not agent.link_up or mode in HANDS_OFF or agent.controlled, "the station does not obey setpoints"),

@@ -20,7 +20,7 @@ from services.amperio.site.image import SiteImage, image_of
 from services.amperio.site.ledger import Entry, ack_of
 from services.amperio.site.orders import Inbox, Keepsake, Outcomes, Settled
 from services.amperio.site.outbox import Courier, Cursor, EventBox, Outbox
-from services.amperio.site.reads import reads_of_cycle
+from services.amperio.site.reads import Reading, reads_of_cycle
 from services.amperio.store import tables
 from services.amperio.store.database import Database
 from services.amperio.version import VERSION
@@ -87,6 +87,8 @@ class SiteLane:
         self.due_s = 0.0
         """When the latest cycle of the schedule had to begin."""
         self.starts = 0
+        self.refused_registers: dict[int, str] = {}
+        """By address, with the station's answer."""
         self._restarts: list[float] = []
         self._clock = clock
         self._database = database
@@ -274,8 +276,27 @@ class SiteLane:
         self._told_link(now, lost=False)
         self._look_at_all = False
         self.image_at = now
+        self._note_refusals(now, readings)
         self._image = image_of(now, readings, self._image)
         return self._image
+
+    def _note_refusals(self, now: Moment, readings: Sequence[Reading]) -> None:
+        """Registers that the station has and does not give: its map is not the one we know, or it is in trouble."""
+        before = dict(self.refused_registers)
+        for reading in readings:
+            if reading.error_code is None:
+                self.refused_registers.pop(reading.request.address, None)
+            else:
+                self.refused_registers[reading.request.address] = reading.error_code
+        if bool(before) is bool(self.refused_registers):
+            return
+        told = ", ".join(f"{address}: {code}" for address, code in sorted(self.refused_registers.items()))
+        log.warning("registers_refused", site_id=self.site_id, registers=told)
+        event = self.agent.event(now, EventKind.ALERT_CLEARED, "the station gives all registers again")
+        if told:
+            text = f"the station refuses registers ({told})"
+            event = self.agent.event(now, EventKind.ALERT_RAISED, text, Severity.WARNING)
+        self._hold_events((event,))
 
     def _told_link(self, now: Moment, *, lost: bool, why: str = "") -> None:
         if lost is self._link_lost_told:

@@ -9,7 +9,7 @@ below this line; reconnecting waits 1, 2, 4, ... 10 s. Only function codes 03, 0
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import cast
 
@@ -25,6 +25,7 @@ from shared.errors import (
     DeviceBusy,
     DeviceFailed,
     DeviceRefused,
+    DeviceWorking,
     GatewayProblem,
     IllegalAddress,
     IllegalFunction,
@@ -40,13 +41,15 @@ FRAMES_KEPT = 20
 HEADER, REPLY, WORDS = struct.Struct(">HHHB"), struct.Struct(">HHHBB"), struct.Struct(">HH")
 LENGTH_LEAST, LENGTH_MOST = 3, 254
 """What a header may announce: unit, function and at least one byte; a frame never has more than 260."""
-BUSY_PAUSES_S = (0.2, 0.5, 1.0)
+PAUSES_S: Mapping[type[DeviceRefused], tuple[float, ...]] = {DeviceBusy: (0.2, 0.5, 1.0), DeviceFailed: (0.2,)}
+"""Before each further attempt at a write; what is not here is not tried again."""
 
 EXCEPTIONS: dict[int, type[DeviceRefused]] = {
     1: IllegalFunction,
     2: IllegalAddress,
     3: IllegalValue,
     4: DeviceFailed,
+    5: DeviceWorking,
     6: DeviceBusy,
     0x0A: GatewayProblem,
     0x0B: GatewayProblem,
@@ -298,6 +301,8 @@ class ModbusLink:
     async def _read(self, requests: Sequence[ReadRequest]) -> tuple[Reading, ...]:
         asks = [read_ask(each.unit_id, each.table, each.address, each.count) for each in requests]
         answers = await self._converse(asks) if asks else ()
+        if answers and all(isinstance(answer, GatewayProblem) for answer in answers):
+            raise self._down(LinkDown("a gateway answers that it cannot reach the station"))
         return tuple(
             Reading(request=request, data=answer)
             if isinstance(answer, bytes)
@@ -317,13 +322,16 @@ class ModbusLink:
         return Outcome(write=write, words=struct.unpack(f">{len(write.words)}H", data))
 
     async def _write_patiently(self, ask: Ask) -> None:
-        for pause_s in (*BUSY_PAUSES_S, None):
+        attempts = 0
+        while True:
             try:
                 await self._one(ask)
-            except DeviceBusy:
-                if pause_s is None:
+            except DeviceRefused as error:
+                pauses_s = PAUSES_S.get(type(error), ())
+                if attempts == len(pauses_s):
                     raise
-                await self._clock.sleep(pause_s)
+                await self._clock.sleep(pauses_s[attempts])
+                attempts += 1
             else:
                 return
 

@@ -19,6 +19,8 @@ from shared.moment import Moment
 
 POWER_MAX_KW = 300.0
 """No counter rises faster; one that does was reset or replaced."""
+TEAR_KWH = 0.1
+"""A counter that falls by less was read torn; a reset one begins again at zero."""
 KEEP_EVERY_KWH = 1.0
 """A session is kept for a restart at least this often, so that the car found afterwards can be told from another."""
 
@@ -160,7 +162,7 @@ class Edges:
 
 
 def _another_car(session: Session, counter_kwh: float | None) -> bool:
-    return counter_kwh is not None and session.counter_kwh is not None and counter_kwh < session.counter_kwh
+    return counter_kwh is not None and session.counter_kwh is not None and counter_kwh < session.counter_kwh - TEAR_KWH
 
 
 def _grown(
@@ -172,7 +174,11 @@ def _grown(
     most_kwh = POWER_MAX_KW * max(seconds, 0.0) / 3600.0 + 1.0
     gained = 0.0
     if counter_kwh is not None and session.counter_kwh is not None:
-        gained = counter_kwh - session.counter_kwh if counter_kwh >= session.counter_kwh else counter_kwh
+        gained = counter_kwh - session.counter_kwh
+        if -TEAR_KWH <= gained < 0.0:
+            counter_kwh, gained = session.counter_kwh, 0.0
+        elif gained < 0.0:
+            gained = counter_kwh
         gained = gained if gained <= most_kwh else 0.0
     return msgspec.structs.replace(
         session,

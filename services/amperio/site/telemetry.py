@@ -42,7 +42,7 @@ def telemetry_of(site_id: str, image: SiteImage, trusted: Trusted, setpoint: Set
         site_id=site_id,
         timestamp=image.at.at,
         battery=Battery() if stale else _battery(image, trusted),
-        grid=Grid() if stale else _grid(image),
+        grid=Grid() if stale else _grid(image, trusted),
         chargers=() if stale else tuple(_charger(image, trusted, told, index) for index in range(2)),
         aux_kw=None if stale else _kw(trusted.own_kw),
         pv_kw=_kw(image.pv.pv_kw) if image.pv and not stale else None,
@@ -89,7 +89,7 @@ def _unit(battery: BatteryStatus | None, soc_pct: float | None) -> BatteryUnit:
     )
 
 
-def _grid(image: SiteImage) -> Grid:
+def _grid(image: SiteImage, trusted: Trusted) -> Grid:
     meter, management = image.grid, image.management
     power_kw = meter.grid_kw if meter else None
     return Grid(
@@ -97,8 +97,8 @@ def _grid(image: SiteImage) -> Grid:
         export_kw=None if power_kw is None else _kw(max(-power_kw, 0.0)),
         frequency_hz=_round(meter.frequency_hz, 3) if meter else None,
         power_factor=_round(meter.power_factor_ratio, 3) if meter else None,
-        import_kwh=_round(meter.energy_imported_kwh, 4) if meter else None,
-        export_kwh=_round(meter.energy_exported_kwh, 4) if meter else None,
+        import_kwh=_round(trusted.import_kwh, 4),
+        export_kwh=_round(trusted.export_kwh, 4),
         clearance_kw=_kw(management.clearance_kw) if management else None,
         request_kw=_kw(management.request_kw) if management else None,
     )

@@ -16,6 +16,11 @@ FROZEN_AFTER_S = 8.0
 SOC_HELD_S = 60.0
 SOC_JUMP_PCT = 3.0
 """A string of 95 kWh at 110 kW moves 0.03 % a second; whole-percent steps are normal, three at once are not."""
+EV_JUMP_KW = 30.0
+EV_OFF_BALANCE_KW = 20.0
+"""A car's power that leaps by so much while the bus does not: words of two seconds in one value."""
+IMPORT_MAX_KW = 200.0
+COUNTER_SLACK_KWH = 0.002
 STUCK_EV_KWH = 0.05
 NO_EV_KW = 0.05
 
@@ -28,6 +33,8 @@ class Trusted(Struct, frozen=True, kw_only=True):
     pv_kw: float
     battery_kw: float | None
     grid_kw: float | None
+    import_kwh: float | None
+    export_kwh: float | None
     soc_pct: tuple[float | None, ...]
     soc_authority: tuple[float, ...]
     """1 where the state of charge is believed, 0.5 while it is held, 0 where it is unknown."""
@@ -52,6 +59,8 @@ class Trust:
         self._pulse = _Pulse()
         self._strings = (_StringSoc(), _StringSoc())
         self._outlets = (_Outlet(), _Outlet())
+        self._ev_before_kw: tuple[float | None, ...] = (None, None)
+        self._imported, self._exported = _Counter(), _Counter()
 
     def judge(self, now: Moment, image: SiteImage, *, beaten_s_ago: float) -> Trusted:
         """One image, judged; `beaten_s_ago` tells whether the device's countdown had to fall since the last look."""
@@ -70,6 +79,13 @@ class Trust:
             if flag is not None:
                 quality[f"battery.units.{index}.soc_pct"] = flag
         ev_kw = self._ev(image, grid_kw, battery_kw, own_kw, pv_kw, quality)
+        import_kwh = self._imported.judge(now, image.grid.energy_imported_kwh if image.grid else None, grid_kw)
+        export_kwh = self._exported.judge(
+            now, image.grid.energy_exported_kwh if image.grid else None, None if grid_kw is None else -grid_kw
+        )
+        for name, value in (("grid.import_kwh", import_kwh), ("grid.export_kwh", export_kwh)):
+            if value is None:
+                quality[name] = Quality.UNKNOWN
         for name, value in (("grid.import_kw", grid_kw), ("aux_kw", own_kw), ("battery.power_kw", battery_kw)):
             if value is None:
                 quality[name] = Quality.UNKNOWN
@@ -81,6 +97,8 @@ class Trust:
             pv_kw=pv_kw,
             battery_kw=battery_kw,
             grid_kw=grid_kw,
+            import_kwh=import_kwh,
+            export_kwh=export_kwh,
             soc_pct=tuple(socs),
             soc_authority=tuple(authority),
             fresh=fresh,
@@ -99,6 +117,8 @@ class Trust:
         """Power into each car; where a meter is stuck or silent, what the balance of the bus leaves for it."""
         read = [status.ev_kw if status else None for status in image.chargers]
         doubted = [outlet.stuck(image, index) for index, outlet in enumerate(self._outlets)]
+        torn = self._torn(read, grid_kw, battery_kw, own_kw, pv_kw)
+        doubted = [one or other for one, other in zip(doubted, torn, strict=True)]
         for index, power in enumerate(read):
             if power is not None and not doubted[index]:
                 continue
@@ -110,7 +130,28 @@ class Trust:
             known = Flows(grid_kw=grid_kw, battery_kw=battery_kw, pv_kw=pv_kw, charger_kw=other_kw, load_kw=own_kw)
             read[index] = max(imbalance_kw(known), 0.0)
             quality[f"chargers.{index}.power_kw"] = Quality.ESTIMATED
-        return tuple(read)
+        self._ev_before_kw = tuple(read)
+        return self._ev_before_kw
+
+    def _torn(
+        self,
+        read: list[float | None],
+        grid_kw: float | None,
+        battery_kw: float | None,
+        own_kw: float | None,
+        pv_kw: float,
+    ) -> list[bool]:
+        """Whether a power leapt away from the balance of the bus; a car that is unplugged takes the balance along."""
+        known = [power for power in read if power is not None]
+        if grid_kw is None or battery_kw is None or own_kw is None or len(known) < len(read):
+            return [False, False]
+        flows = Flows(grid_kw=grid_kw, battery_kw=battery_kw, pv_kw=pv_kw, charger_kw=sum(known), load_kw=own_kw)
+        if abs(imbalance_kw(flows)) <= EV_OFF_BALANCE_KW:
+            return [False, False]
+        return [
+            before is not None and abs(power - before) > EV_JUMP_KW
+            for power, before in zip(known, self._ev_before_kw, strict=True)
+        ]
 
 
 class _Pulse:
@@ -159,6 +200,34 @@ class _StringSoc:
             return True
         allowed_pct = SOC_JUMP_PCT + 0.05 * (now.s - self._believed_s)
         return abs(soc_pct - self._believed_pct) <= allowed_pct
+
+
+class _Counter:
+    """An energy that never falls and rises no faster than its power says; a new level must be seen twice."""
+
+    def __init__(self) -> None:
+        self._believed_kwh: float | None = None
+        self._doubted_kwh: float | None = None
+        self._seen_s = 0.0
+        self._power_kw = 0.0
+
+    def judge(self, now: Moment, value_kwh: float | None, power_kw: float | None) -> float | None:
+        """The value where it follows from the one before, else None."""
+        if value_kwh is None:
+            return None
+        seconds = now.s - self._seen_s
+        before_kw, self._power_kw = self._power_kw, IMPORT_MAX_KW if power_kw is None else power_kw
+        most_kw = max(before_kw, self._power_kw, 0.0) if seconds <= 2.0 else IMPORT_MAX_KW
+        rise_kwh = 1.1 * most_kw * seconds / 3600.0 + COUNTER_SLACK_KWH
+        follows = any(
+            level is not None and level <= value_kwh <= level + rise_kwh
+            for level in (self._believed_kwh, self._doubted_kwh)
+        )
+        if self._believed_kwh is None or follows:
+            self._believed_kwh, self._doubted_kwh, self._seen_s = value_kwh, None, now.s
+            return value_kwh
+        self._doubted_kwh = value_kwh
+        return None
 
 
 class _Outlet:

@@ -29,13 +29,23 @@ class Link:
     """The link to a station on the bench: the same requests, without a wire."""
 
     def __init__(self, bench: Bench) -> None:
+        self.refuses: int | None = None
+        """An address that the station answers with an exception."""
         self._bench = bench
 
     async def look(self, requests: Sequence[ReadRequest]) -> tuple[Reading, ...]:
         readings = self._bench.readings(requests)
         if readings is None:
             raise LinkDown("cut")
-        return readings
+        return tuple(
+            Reading(request=each.request, error_code="illegal_address")
+            if each.request.address == self.refuses
+            else each
+            for each in readings
+        )
+
+    def _refused(self, reading: Reading) -> Reading:
+        return Reading(request=reading.request, error_code="illegal_address")
 
     async def carry_out(self, orders: Orders) -> Outcomes:
         return self._bench.carry_out(orders)
@@ -52,10 +62,11 @@ class ByHand:
         self.clock = ManualClock(self.bench.now.at)
         self.database = Database(directory / "amperio.db")
         self.locks = Locks(directory / "locks")
+        self.link = Link(self.bench)
         self.lane = SiteLane(
             SITE,
             self.clock,
-            Link(self.bench),  # type: ignore[arg-type]  # what a lane needs of a link, and no socket
+            self.link,  # type: ignore[arg-type]  # what a lane needs of a link, and no socket
             self.database,
             self.locks,
             stream_epoch="by-hand",

@@ -10,7 +10,7 @@ import apsw
 import pytest
 from msgspec import Struct
 
-from shared.chargepost.registers import MANAGEMENT
+from shared.chargepost.registers import GRID, MANAGEMENT
 from shared.clock import real_now_s
 from shared.rest.certificates import certificate_check
 from tests.integration.amperio.byhand import STORE_MAX_BYTES, ByHand, by_hand
@@ -57,6 +57,14 @@ def cut(stage: ByHand, _: pytest.MonkeyPatch) -> None:
 
 def join(stage: ByHand) -> None:
     stage.bench.link_cut = False
+
+
+def refuse_a_register(stage: ByHand, _: pytest.MonkeyPatch) -> None:
+    stage.link.refuses = GRID.address
+
+
+def give_all_registers(stage: ByHand) -> None:
+    stage.link.refuses = None
 
 
 def refuse_to_store(stage: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +157,7 @@ FAILURES = (
     Failure("the control loop met a bug", "bugs", meet_a_bug),
     Failure("the link is down", "modbus", cut, join),
     Failure("the registers say nothing", "readable", fault("null_frames"), no_fault("null_frames")),
+    Failure("the station refuses registers", "registers", refuse_a_register, give_all_registers),
     Failure("the registers stand still", "fresh", fault("stale_frozen"), no_fault("stale_frozen")),
     Failure("the station reports a fault", "faults", fault("ups_failure"), no_fault("ups_failure")),
     Failure("the station does not obey", "control", fault("heartbeat_ignored"), no_fault("heartbeat_ignored")),

@@ -19,15 +19,6 @@ from tests.unit.emulator.rig import NOON
 EVERYTHING = reads_of_cycle(1, everything=True, with_pv=False)
 METER = plan_reads((GRID,))
 WIRE_FAULTS = sorted(kind.name for kind in KINDS if kind.layer is Layer.WIRE and not kind.name.startswith("exception"))
-EXCEPTIONS = {
-    "exception_01": "illegal_function",
-    "exception_02": "illegal_address",
-    "exception_03": "illegal_value",
-    "exception_04": "device_failed",
-    "exception_06": "device_busy",
-    "exception_0a": "gateway_problem",
-    "exception_0b": "gateway_problem",
-}
 
 
 def link_to(served: Served, timeout_s: float = 1.0) -> ModbusLink:
@@ -116,20 +107,6 @@ async def eventually_reads(link: ModbusLink, served: Served) -> bytes | None:
         except LinkDown:
             served.clock.advance(11.0)
     return None
-
-
-@pytest.mark.parametrize("fault", sorted(EXCEPTIONS))
-async def test_d4_each_exception_has_its_own_name(fault: str) -> None:
-    async with serving() as served:
-        link = link_to(served)
-        await link.look(METER)
-        served.station.post.begin_fault(fault)
-
-        (reading,) = await link.look(METER)
-
-        assert reading.error_code == EXCEPTIONS[fault]
-        assert reading.data is None
-        link.close()
 
 
 async def test_d6_a_silent_station_is_noticed_within_a_timeout_and_tried_after_1_2_4_up_to_10_seconds() -> None:

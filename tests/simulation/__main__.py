@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from structlog.typing import EventDict
 from shared.errors import BadInput
 from shared.scenario.load import load_scenario
 from tests.simulation.bundle import bundle_of, load, save
+from tests.simulation.campaign import save_broken
 from tests.simulation.drawn import drawn
 from tests.simulation.world import Options, World
 
@@ -38,6 +40,10 @@ def main() -> int:
     else:
         print("\n".join(report.lines()))
         print(f"took       {took_s:.1f} s, {report.seconds / max(took_s, 1e-9):.0f} times real time")
+    if known is None and not report.held and not given.save:
+        kept = Path(tempfile.gettempdir()) / f"broken-{report.scenario}-{report.seed}.json"
+        save_broken(options, report, kept)
+        print(f"again      make sim BUNDLE={kept} (both wires lie beside it)")
     if known is not None and report.wire_hash != known.wire_hash:
         print("simulation: this is not the run of the bundle; the code has changed since", file=sys.stderr)
         return 1

@@ -1,11 +1,13 @@
 """Goals that only the whole shows: alerts, reconnection in order, nothing old after an outage, a full disk."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import pytest
 
-from services.enexa.dispatching.reconcile import ORDER
+from services.enexa.dispatching.alarms import Alarm
+from services.enexa.dispatching.reconcile import ORDER, ReconcileStep
 from shared.scenario.load import load_scenario
 from tests.simulation.weather import Kind, Place, Trouble
 from tests.simulation.world import Options, World
@@ -75,14 +77,35 @@ def test_b7_people_are_told_once_and_a_minute_after_the_first_failure(
     assert len([name for _, name in watched.told if name == "alert_clear"]) == count
 
 
+def test_b7_the_control_without_a_fresh_look_a_short_outage_alarms_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Alarm, "due_s", float("inf"))
+
+    with Watched(cut(OUT_S, 55.0)) as watched:
+        watched.play(OUT_S + 70.0)
+
+    assert watched.alerts()
+
+
 def check_order(watched: Watched) -> None:
     done = list(watched.world.enexa.archive.reconciliations.values())
     assert done, "a reconnection is recorded"
     for view in done:
-        assert [step.name for step in view.steps] == [name.value for name in ORDER]
-        ended = [step.at for step in view.steps if step.at is not None]
-        assert len(ended) == len(ORDER)
-        assert ended == sorted(ended)
+        check_steps(view.steps)
+
+
+def check_steps(steps: Sequence[ReconcileStep]) -> None:
+    assert [step.name for step in steps] == [name.value for name in ORDER]
+    ended = [step.at for step in steps if step.at is not None]
+    assert len(ended) == len(ORDER)
+    assert ended == sorted(ended)
+
+
+def test_b14_the_control_steps_that_ended_in_another_order_are_found() -> None:
+    at = datetime(2024, 1, 15, tzinfo=UTC)
+    steps = [ReconcileStep(name=name.value, at=at - timedelta(seconds=n)) for n, name in enumerate(ORDER)]
+
+    with pytest.raises(AssertionError):
+        check_steps(steps)
 
 
 def check_nothing_old(watched: Watched, ended_s: float) -> None:

@@ -1,4 +1,7 @@
-"""A process that keeps samples as fast as it can, and says each number only once it is durable; made to be killed."""
+"""A process that keeps samples as fast as it can, and says each number only once it is durable; made to be killed.
+
+With the word `eager` it speaks first and keeps afterwards, which is the mistake that the test must find.
+"""
 
 import asyncio
 import sys
@@ -15,7 +18,7 @@ AT = datetime(2024, 1, 15, 10, 0, tzinfo=UTC)
 SITE = "SITE001"
 
 
-async def main(path: Path) -> None:
+async def main(path: Path, *, eager: bool) -> None:
     database = Database(path)
     epoch = await database.run(tables.stream_epoch)
     outbox = Outbox(SITE, epoch, await database.run(lambda store: tables.cursor_of(store, SITE)))
@@ -23,10 +26,18 @@ async def main(path: Path) -> None:
     while True:
         second += 1
         rows = outbox.rows_for(Telemetry(site_id=SITE, timestamp=AT + timedelta(seconds=second)), period_s=1e9)
+        if eager:
+            say(rows[-1].seq)
+            await asyncio.sleep(0.5)
         await database.run(partial(tables.keep_rows, site=SITE, rows=rows))
         outbox.kept(rows)
-        sys.stdout.write(f"{rows[-1].seq}\n")
-        sys.stdout.flush()
+        if not eager:
+            say(rows[-1].seq)
 
 
-asyncio.run(main(Path(sys.argv[1])))
+def say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+asyncio.run(main(Path(sys.argv[1]), eager="eager" in sys.argv[2:]))

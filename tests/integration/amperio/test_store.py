@@ -40,33 +40,51 @@ def database(path: Path, max_bytes: int | None = None) -> Iterator[Database]:
         opened.close()
 
 
+def killed_after(path: Path, lines: int, *words: str) -> tuple[set[int], set[int]]:
+    """What a writer had said when it was killed, and what its disk holds."""
+    command = [sys.executable, "-m", "tests.integration.amperio.crash_writer", str(path), *words]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert writer.stdout is not None
+    said = {int(writer.stdout.readline()) for _ in range(lines)}
+    writer.send_signal(signal.SIGKILL)
+    said |= {int(line) for line in writer.stdout.read().splitlines() if line.strip()}
+    writer.wait(timeout=10)
+    writer.stdout.close()
+    disk = open_connection(path)
+    kept = {each.seq for each in tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20)}
+    assert disk.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    disk.close()
+    return said, kept
+
+
 @pytest.mark.parametrize("lines", [1, 7, 40, 150])
 def test_a1_a_killed_process_has_lost_nothing_that_it_called_durable(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "store.db"
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.amperio.crash_writer", str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert writer.stdout is not None
-    said = [int(writer.stdout.readline()) for _ in range(lines)]
-    writer.send_signal(signal.SIGKILL)
-    said += [int(line) for line in writer.stdout.read().splitlines() if line.strip()]
-    writer.wait(timeout=10)
-    writer.stdout.close()
 
-    disk = open_connection(path)
-    kept = {each.seq for each in tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20)}
+    said, kept = killed_after(path, lines)
 
-    assert set(said) <= kept
+    assert said <= kept
     assert len(kept) - len(said) <= 1
-    assert disk.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    disk = open_connection(path)
     later = Outbox(SITE, "epoch", tables.cursor_of(disk, SITE)).rows_for(
         Telemetry(site_id=SITE, timestamp=AT + timedelta(days=1)), period_s=1.0
     )
     assert [each.is_gap for each in later] == [True, False], "the dead time is declared"
     disk.close()
+
+
+def test_a1_the_control_a_process_that_speaks_before_it_keeps_is_found(tmp_path: Path) -> None:
+    said, kept = killed_after(tmp_path / "store.db", 2, "eager")
+
+    assert not said <= kept
+
+
+@pytest.mark.soak
+def test_a1_two_hundred_kills(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for number in range(200):
+        said, kept = killed_after(tmp_path / f"store-{number}.db", chance.randint(1, 300))
+        assert said <= kept
 
 
 def lost_after_a_power_cut(directory: Path, seed: int, synchronous: str) -> int:

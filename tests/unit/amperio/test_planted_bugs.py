@@ -98,6 +98,14 @@ def never_lowers_a_limit(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrit
     return REAL_WRITES(higher, image)
 
 
+def word_by_word(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
+    return tuple(
+        RegisterWrite(unit_id=each.unit_id, function=6, address=each.address + n, words=(word,), names=each.names)
+        for each in REAL_WRITES(wanted, image)
+        for n, word in enumerate(each.words)
+    )
+
+
 def always_on(_: Any) -> bool:
     return True
 
@@ -128,6 +136,8 @@ BUGS = [
         proof=test_agent.test_b9_a_silently_lost_control_is_seen_and_asserted_again),
     Bug(goal="B9", of=SiteAgent, name="_settle_commands", instead=applies_what_was_not_read_back,
         proof=test_agent.test_b9_a_command_to_a_station_that_stores_but_forgets_is_not_called_applied),
+    Bug(goal="B10", of=agent, name="writes_for", instead=word_by_word,
+        proof=test_agent.test_b10_every_32_bit_value_goes_in_one_fc_16_and_d9_no_other_code_is_used),
     Bug(goal="B11", of=agent, name="check_bounds", instead=takes_all,
         proof=test_agent.test_b11_outside_nameplate_is_refused_and_nothing_is_written, given={"power_kw": 300.0}),
     Bug(goal="B13", of=autonomy, name="FROM_ANY", instead={autonomy.Cause.DEVICE_SILENT: Mode.DEVICE_LOST},

@@ -8,6 +8,7 @@ Samples lie in chunks: what arrived together in one hour is one row, and `packin
 one block of columns. Nobody outside this package sees a difference.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -215,7 +216,8 @@ class TelemetryStore:
                 rollups.c.site_id == site_id,
                 rollups.c.resolution_s == resolution_s,
                 rollups.c.start_s >= int(start.timestamp()),
-                rollups.c.start_s < until.timestamp(),
+                # A whole number, or PostgreSQL compares decimals and walks to the end of the index.
+                rollups.c.start_s < math.ceil(until.timestamp()),
             )
             .order_by(rollups.c.start_s)
             .limit(limit)

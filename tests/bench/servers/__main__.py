@@ -59,7 +59,7 @@ def sample() -> bytes:
             site_id="SITE001",
             timestamp=datetime(2026, 1, 15, 10, 0, tzinfo=UTC),
             battery=Battery(soc_pct=63.5, power_kw=-24.8, temp_c=22.5, units=(unit, unit)),
-            grid=Grid(import_kw=61.3, export_kw=0.0, frequency_hz=50.01, power_factor=0.98, import_kwh=1234.5),
+            grid=Grid(import_kw=195.0, export_kw=0.0, frequency_hz=50.01, power_factor=0.98, import_kwh=1234.5),
             chargers=(charger, charger),
             aux_kw=1.8,
             station=Station(state="ready", mode=None),

@@ -20,7 +20,7 @@ from shared.contract.registry import Activate, Bootstrap, RegisterController, Re
 from shared.errors import Conflict, Refused, SiteError
 from shared.rest.call import Caller
 
-HEARD_WITHIN_REAL_S = 15.0
+PATIENCE_REAL_S = 15.0
 TRY_EVERY_REAL_S = 0.5
 
 
@@ -123,25 +123,33 @@ class Walker:
         return f"Configuration {config.version} and {count} assets came with the first call."
 
     async def _test(self, _: dict[str, Any]) -> str:
-        health = await self._side_door.health()
-        station = health["stations"][0]
+        """A middleware that has just lost its connection is given a moment."""
+        return await _tried(self._ask_the_station)
+
+    async def _ask_the_station(self) -> str:
+        station = (await self._side_door.health())["stations"][0]
         if station["silent"] or not station["connections"]:
             raise Conflict("the station is there, but nobody holds a Modbus connection to it")
         return f"The station {station['name']} runs and serves {station['connections']} Modbus connections."
 
     async def _activate(self, found: dict[str, Any]) -> str:
         """Enexa lets nobody live of whom nothing was heard since the bootstrap, so this may take a moment."""
-        deadline_s = real_now_s() + HEARD_WITHIN_REAL_S
-        while True:
-            try:
-                await found["caller"].call(
-                    ACTIVATE_CONTROLLER,
-                    Activate(status="ready", tests_passed=True),
-                    path={"id": found["controller_id"]},
-                )
-            except Refused:
-                if real_now_s() > deadline_s:
-                    raise
-                await asyncio.sleep(TRY_EVERY_REAL_S)
-            else:
-                return "Live: a sample of this site was heard since the bootstrap."
+
+        async def ask() -> str:
+            wish = Activate(status="ready", tests_passed=True)
+            await found["caller"].call(ACTIVATE_CONTROLLER, wish, path={"id": found["controller_id"]})
+            return "Live: a sample of this site was heard since the bootstrap."
+
+        return await _tried(ask)
+
+
+async def _tried(act: Callable[[], Awaitable[str]]) -> str:
+    """The act's word, tried again for a while; its last refusal where it never succeeds."""
+    deadline_s = real_now_s() + PATIENCE_REAL_S
+    while True:
+        try:
+            return await act()
+        except Refused:
+            if real_now_s() > deadline_s:
+                raise
+            await asyncio.sleep(TRY_EVERY_REAL_S)

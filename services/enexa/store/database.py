@@ -167,15 +167,9 @@ def normalised_url(url: str) -> str:
 
 def _engine(url: str, *, is_sqlite: bool, read_only: bool) -> AsyncEngine:
     if not is_sqlite:
-        # Our statements are short: PostgreSQL would compile a chart's query for longer than it takes.
-        own = {"jit": "off", **({"default_transaction_read_only": "on"} if read_only else {})}
+        own = {"server_settings": {"default_transaction_read_only": "on"}} if read_only else {}
         return create_async_engine(
-            url,
-            pool_size=5,
-            max_overflow=0,
-            pool_pre_ping=True,
-            pool_timeout=5.0,
-            connect_args={"server_settings": own},
+            url, pool_size=5, max_overflow=0, pool_pre_ping=True, pool_timeout=5.0, connect_args=own
         )
     if read_only:
         return create_async_engine(f"{url.replace(':///', ':///file:', 1)}?mode=ro&uri=true", pool_size=1)

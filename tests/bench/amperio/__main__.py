@@ -1,7 +1,7 @@
-"""Figures of Amperio on this machine: `python -m tests.bench.amperio [cycle|dispatch|replay|restart]`.
+"""Figures of Amperio on this machine: `python -m tests.bench.amperio [cycle|dispatch|replay|restart|fleet]`.
 
-Everything runs in one process on one core, peers included (the station's server, and a receiver that decodes strictly
-and answers as Enexa does), so the figures are upper bounds of what Amperio alone takes.
+All but the fleet runs in one process on one core, peers included (the station's server, and a receiver that decodes
+strictly and answers as Enexa does), so those figures are upper bounds of what Amperio alone takes.
 """
 
 import asyncio
@@ -203,11 +203,19 @@ def playing_lane(directory: str, database: Database, clock: SystemClock) -> Any:
     return lane()
 
 
+async def fleet() -> None:
+    """The whole program with its peers in other processes: `python -m tests.bench.amperio.fleet`."""
+    for sites in (100, 1000):
+        running = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.amperio.fleet", str(sites))
+        assert await running.wait() == 0
+
+
 BENCHES: dict[str, Callable[[], Awaitable[None]]] = {
     "cycle": cycle,
     "dispatch": dispatch,
     "replay": replay,
     "restart": restart,
+    "fleet": fleet,
 }
 
 

@@ -173,7 +173,7 @@ async def listening(port: int) -> None:
 def main(words: list[str]) -> None:
     numbers = [float(word) for word in words if word.replace(".", "").isdigit()]
     sites, seconds = int(numbers[0]) if numbers else 1000, numbers[1] if len(numbers) > 1 else 30.0
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(int(os.environ.get("BENCH_LOG", "50"))))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     os.sched_setaffinity(0, {CORES[0]})

@@ -1,54 +1,44 @@
-"""A bare Enexa for benches: parses just enough, confirms what it has without a hole, and remembers when it came.
+"""A bare Enexa for benches: parses just enough, and confirms what it has without a hole.
 
-`python -m tests.bench.amperio.sink PORT` serves every operation that Amperio calls; `GET /figures` answers what arrived.
+`python -m tests.bench.amperio.sink PORT` serves every operation that Amperio calls.
 """
 
 import asyncio
 import sys
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, cast
 
 import msgspec
 import uvloop
+from msgspec import Struct
 
 from shared.clock import SystemClock
-from shared.contract.config import ConfigAckReply, SiteConfig
+from shared.contract.config import ConfigAckReply
 from shared.contract.events import EventAck, StatusAck
 from shared.contract.telemetry import TelemetryAck, TelemetryBatchAck
 from shared.contract.tokens import TokenReply
 from shared.contract.wire import encode
 from tests.unit.amperio.bench import a_config, a_schedule
 
-LEASES_AHEAD = 96
+SLOTS_AHEAD = 96
 
 
-class Numbered(msgspec.Struct):
+class Numbered(Struct):
     """What the sink reads of a sample."""
 
     sequence: int
     site_id: str = ""
-    timestamp: datetime | None = None
 
 
-class Stretch(msgspec.Struct):
+class Stretch(Struct):
     from_sequence: int
     to_sequence: int
 
 
-class Batch(msgspec.Struct):
+class Batch(Struct):
     site_id: str
     samples: list[Numbered]
     gaps: list[Stretch] = []
-
-
-class Figures(msgspec.Struct):
-    """What arrived since the last question: late seconds of live samples, holes in their seconds, sites seen."""
-
-    arrived_s: list[float] = []
-    """Seconds from a sample's cycle to its arrival here."""
-    at_s: dict[str, list[float]] = {}
-    stored: int = 0
 
 
 class Streams:
@@ -57,7 +47,6 @@ class Streams:
     def __init__(self) -> None:
         self.through: dict[str, int] = {}
         self.beyond: dict[str, set[int]] = {}
-        self.figures = Figures()
 
     def take(self, site: str, first: int, last: int) -> int:
         through = self.through.get(site, 0)
@@ -72,26 +61,17 @@ class Streams:
         self.through[site] = through
         return through
 
-    def live(self, sample: Numbered) -> bytes:
-        assert sample.timestamp is not None
-        self.figures.arrived_s.append((datetime.now(UTC) - sample.timestamp).total_seconds())
-        self.figures.at_s.setdefault(sample.site_id, []).append(sample.timestamp.timestamp())
-        self.figures.stored += 1
+    def live(self, sample: Numbered) -> TelemetryAck:
         through = self.take(sample.site_id, sample.sequence, sample.sequence)
-        return encode(TelemetryAck(accepted=1, stored_through=through))
+        return TelemetryAck(accepted=1, stored_through=through)
 
-    def batch(self, batch: Batch) -> bytes:
+    def batch(self, batch: Batch) -> TelemetryBatchAck:
         through = self.through.get(batch.site_id, 0)
         numbers = [(each.sequence, each.sequence) for each in batch.samples]
         numbers += [(each.from_sequence, each.to_sequence) for each in batch.gaps]
         for first, last in joined(sorted(numbers)):
             through = self.take(batch.site_id, first, last)
-        self.figures.stored += len(batch.samples)
-        return encode(TelemetryBatchAck(accepted=len(batch.samples), stored_through=through))
-
-    def told(self) -> bytes:
-        figures, self.figures = self.figures, Figures(arrived_s=[], at_s={})
-        return msgspec.json.encode(figures)
+        return TelemetryBatchAck(accepted=len(batch.samples), stored_through=through)
 
 
 def joined(numbers: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -131,32 +111,34 @@ class Peer(asyncio.Protocol):
             self._answer(*self._reply(method, path, body[:size], _header(head, b"if-none-match")))
 
     def _reply(self, method: str, path: str, body: bytes, known: bytes) -> tuple[int, bytes]:
-        match path.split("/")[2:] if path.startswith("/v1/") else [path]:
+        reply: Struct
+        match path.split("/")[2:]:
             case ["telemetry"]:
-                return 200, self._streams.live(self._one.decode(body))
+                reply = self._streams.live(self._one.decode(body))
             case ["telemetry", "batch"]:
-                return 200, self._streams.batch(self._many.decode(body))
+                reply = self._streams.batch(self._many.decode(body))
             case ["oauth", "token"]:
-                return 200, encode(TokenReply(access_token="t" * 43))
-            case ["config", site, "ack"]:
-                return 200, encode(ConfigAckReply(wanted_version=1))
+                reply = TokenReply(access_token="t" * 43)
+            case ["config", _, "ack"]:
+                reply = ConfigAckReply(wanted_version=1)
             case ["config", site]:
-                return (304, b"") if known else (200, encode(self._config(site)))
-            case ["schedule", site] | ["sites", site, "schedule"]:
-                schedule = a_schedule(self._clock.now(), *[-20.0] * LEASES_AHEAD)
-                return 200, encode(msgspec.structs.replace(schedule, site_id=site))
-            case ["/figures"]:
-                return 200, self._streams.told()
-            case [*_, "events"]:
-                return 200, encode(EventAck(accepted=1))
+                if known:
+                    return 304, b""
+                reply = msgspec.structs.replace(a_config(), site_id=site)
+            case ["sites", site, "schedule"]:
+                schedule = a_schedule(self._clock.now(), *[-20.0] * SLOTS_AHEAD)
+                reply = msgspec.structs.replace(schedule, site_id=site)
+            case ["events"]:
+                reply = EventAck(accepted=1)
+            case ["status"]:
+                reply = StatusAck()
             case _:
-                return 200, encode(StatusAck()) if method == "POST" else b"{}"
-
-    def _config(self, site: str) -> SiteConfig:
-        return msgspec.structs.replace(a_config(), site_id=site)
+                return 404, b"{}"
+        return 200, encode(reply)
 
     def _answer(self, status: int, body: bytes) -> None:
-        head = f'HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\netag: "1"\r\ncontent-length: {len(body)}\r\n\r\n'
+        head = f"HTTP/1.1 {status} OK\r\ncontent-length: {len(body)}\r\n"
+        head += 'content-type: application/json\r\netag: "1"\r\n\r\n'
         self._transport.write(head.encode() + body)
 
 

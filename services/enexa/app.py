@@ -1,5 +1,7 @@
 """The composition root: the only file that knows every concrete class of Enexa."""
 
+from pathlib import Path
+
 from litestar.types import ASGIApp
 
 from services.enexa.amperio_client import AmperioClient
@@ -112,7 +114,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         *(each.run for each in platform.alerts.rounds()),
     ]
     return application(
-        [*routes(platform, book), *controllers.routes(onboarding, shelf, settings.reached_at())],
+        [*routes(platform, book, settings.tls_cert), *controllers.routes(onboarding, shelf, settings.reached_at())],
         gate,
         background=loops,
         handlers=[
@@ -125,14 +127,14 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     )
 
 
-def routes(platform: Platform, book: TokenBook) -> list[Route]:
+def routes(platform: Platform, book: TokenBook, tls_cert: Path | None) -> list[Route]:
     """Every route that answers with a message."""
     return [
         token_route(ENEXA_TOKEN, book),
         openapi_route(ENEXA_OPENAPI),
         *telemetry_api.routes(platform),
         *events.routes(platform),
-        *status.routes(platform),
+        *status.routes(platform, tls_cert),
         *configs.routes(platform),
         *registry.routes(platform),
         *schedules.routes(platform),

@@ -1,17 +1,19 @@
 """What the middleware reports of a site, and what Enexa says of itself."""
 
+from pathlib import Path
 from typing import Literal
 
 from services.enexa.platform import Platform
 from shared.contract.events import SiteStatus, StatusAck
 from shared.contract.operations import ENEXA_HEALTH, POST_STATUS
 from shared.contract.reads import Check, Health
+from shared.rest.certificates import certificate_check
 from shared.rest.gate import Answer, Call, Route, serves
 
 VERSION = "0.1.0"
 
 
-def routes(platform: Platform) -> list[Route]:
+def routes(platform: Platform, tls_cert: Path | None) -> list[Route]:
     @serves(POST_STATUS)
     async def post_status(call: Call[SiteStatus]) -> StatusAck:
         """A report older than the newest one is kept as history and changes nothing."""
@@ -40,6 +42,7 @@ def routes(platform: Platform) -> list[Route]:
                 Check(name=f"telemetry_{site_id}", ok=platform.board.site(site_id).online(call.now))
                 for site_id in sorted(platform.cores)
             ),
+            *certificate_check(tls_cert),
         ]
         works = platform.ready and store_ok
         status: Literal["ok", "degraded", "unhealthy"] = "ok" if all(each.ok for each in checks) else "degraded"

@@ -17,7 +17,7 @@ ROLE  ?= operator
 SIM    = $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(SEED),--seed '$(SEED)') $(if $(HOURS),--hours '$(HOURS)') \
          $(if $(BUNDLE),--bundle '$(BUNDLE)')
 
-.PHONY: help setup lock fmt check test sim live up down logs status token run demo docs bench soak yardstick ci
+.PHONY: help setup lock fmt lint check test sim live up down logs status token run demo docs bench soak yardstick ci
 
 help: ## list these commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,12 +32,14 @@ fmt: setup ## format and fix
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
 
-check: setup ## format, lint, types, imports, tidy, unit, contract: before every commit
+lint: setup ## format, lint, types, imports
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTEST) -q -n 2 tests/tidy tests/unit tests/contract
+
+check: lint ## lint, tidy, unit, contract: before every commit
+	@$(PYTEST) -q -n 2 -m "not soak" tests/tidy tests/unit tests/contract
 
 test: setup ## all suites: tidy, unit, contract, integration, simulation, browser, live, compose
 	@$(PYTEST) -n 2 -m "not soak and not live and not browser and not compose"
@@ -82,4 +84,4 @@ soak: setup ## long runs and many seeds
 yardstick: setup ## the planner against the arithmetic of perfect foresight: PRICES=FILE
 	@$(PYTHON) -m services.enexa.cli.yardstick $(if $(PRICES),'$(PRICES)')
 
-ci: check test ## exactly what CI runs
+ci: lint test ## exactly what CI runs

@@ -15,7 +15,7 @@ from tests.simulation.world import Options, World, play
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(240)]
 
-QUICK_SEEDS = range(1, 9)
+QUICK_SEEDS = range(1, 7)
 QUICK_HOURS = 0.35
 SOAK_SEEDS = 1000
 OUTAGE = 90

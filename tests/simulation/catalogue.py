@@ -3,13 +3,13 @@
 A rule fires when one of its signals is seen. Signals are what the programs and the station show: states of the second
 (`amperio.not_online`) and things that just happened (`enexa.token_granted`); `watch.py` collects them. `after_s` says
 how long a fault has to last before its rule applies. A kind without a row of its own is a gap, and a test finds it.
+Faults of the station itself are the emulator's catalogue; what must hold under them are the invariants.
 """
 
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from emulator.device.faults import CATALOGUE, Layer
 from tests.simulation.weather import Kind, Place
 
 UP, DOWN, FIELD = "to Enexa", "to Amperio", "field"
@@ -134,9 +134,6 @@ def sides_of(kind: Kind) -> frozenset[str]:
     """Where a kind may act."""
     return frozenset(rule.side for rule in RULES if rule.kind == kind)
 
-
-DEVICE_FAULTS = tuple(name for name, row in CATALOGUE.items() if row.layer is not Layer.WIRE)
-"""Wire faults of the emulator act on its sockets; on an in-memory link the weather plays their like."""
 
 _BY_NAME: dict[tuple[str, str], tuple[Rule, ...]] = {}
 for _each in RULES:

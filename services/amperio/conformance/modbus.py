@@ -146,7 +146,12 @@ CHECKS: tuple[Check[Station], ...] = (
     _check("BLOCKS", "every block of the map is answered, by functions 03 and 04", "P025 P026 P029 P030 P032", _blocks),
     _check("IDENTITY", "a reply carries the request's transaction and unit", "P029", _identity),
     _check("PIPELINE", "five requests at once are all answered, in order", "P029", _pipelined),
-    _check("FUNCTION", "another function is refused with exception 01", "P030", _exception(b"\x2b\x0e\x01\x00", 1)),
+    _check(
+        "FUNCTION",
+        "another function is refused with exception 01",
+        "P030",
+        _exception(b"\x2b\x0e\x01\x00", ILLEGAL_FUNCTION),
+    ),
     _check(
         "ADDRESS",
         "an address of no block is refused with exception 02",

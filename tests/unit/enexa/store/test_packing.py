@@ -89,7 +89,7 @@ async def test_what_arrives_while_an_hour_is_packed_stays_and_is_packed_next(
 
     def slowly(*args: object) -> object:
         asyncio.run_coroutine_threadsafe(keep(store, 4, 5), loop).result(10)
-        return packed(*args)  # type: ignore[arg-type]
+        return packed(*args)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(packing, "packed", slowly)
     await store.packing.pack_due(LATER)

@@ -83,8 +83,8 @@ async def _viewers(session: aiohttp.ClientSession, stack: Stack) -> None:
     for each in viewers:
         each.cancel()
     await asyncio.gather(*viewers, return_exceptions=True)
-    print(f"| Enexa with nobody watching | {100 * idle:.0f} % of one core | |")
-    print(f"| live page, {VIEWERS} viewers at {per_s:.2f} frames/s | {100 * busy:.0f} % of one core | < 30 % |")
+    print(f"| Enexa with nobody watching | {100 * idle:.1f} % of one core | |")
+    print(f"| live page, {VIEWERS} viewers at {per_s:.2f} frames/s | {100 * busy:.1f} % of one core | < 30 % |")
 
 
 async def _watch(session: aiohttp.ClientSession, frames: list[int], index: int) -> None:

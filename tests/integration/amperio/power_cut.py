@@ -13,11 +13,13 @@ SECTOR = 512
 
 
 class PowerCut(apsw.VFS):
-    """Files of this VFS lose their unsynced sectors at `cut`."""
+    """Files of this VFS lose their unsynced sectors at `cut`, or within the write or sync with number `at_step`."""
 
-    def __init__(self, name: str, chance: random.Random) -> None:
+    def __init__(self, name: str, chance: random.Random, *, at_step: int | None = None) -> None:
         self.name = name
         self._chance = chance
+        self._at_step = at_step
+        self._steps = 0
         self._files: list[_File] = []
         self._off = False
         super().__init__(name, "")
@@ -35,6 +37,13 @@ class PowerCut(apsw.VFS):
     def off(self) -> bool:
         return self._off
 
+    def step(self) -> None:
+        """One more write or sync is asked for; in the one at which the power goes, nobody hears that it was done."""
+        self._steps += 1
+        if self._steps == self._at_step:
+            self.cut()
+            raise apsw.IOError("the power is gone")
+
     def cut(self) -> None:
         """The power goes: what was not synced is tossed for, and nothing is written any more."""
         for each in self._files:
@@ -51,6 +60,7 @@ class _File(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 -- SQLite's name
         if self._owner.off:
             return
+        self._owner.step()
         end = offset + len(data)
         for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
             self._unsynced.setdefault(sector, self._read(sector))
@@ -59,6 +69,7 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802 -- SQLite's name
         if self._owner.off:
             return
+        self._owner.step()
         self._unsynced.clear()
         super().xSync(flags)
 

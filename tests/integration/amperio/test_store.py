@@ -1,6 +1,7 @@
 """The store on a real disk: killed, cut off from power, damaged, full."""
 
 import asyncio
+import contextlib
 import random
 import signal
 import subprocess
@@ -104,6 +105,40 @@ def lost_after_a_power_cut(directory: Path, seed: int, synchronous: str) -> int:
     kept = len(tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20))
     disk.close()
     return durable - kept
+
+
+def lost_after_a_cut_within(directory: Path, seed: int, synchronous: str) -> int:
+    """The same, where the power goes in the middle of a write or a sync, be it of a commit or of a checkpoint."""
+    chance = random.Random(seed)
+    vfs = PowerCut(f"within-{synchronous}-{seed}", chance, at_step=chance.randint(100, 1200))
+    path = directory / f"within-{synchronous}-{seed}.db"
+    durable = 0
+    disk = open_connection(path, synchronous=synchronous, vfs=vfs.name)
+    with contextlib.suppress(apsw.Error):
+        while not vfs.off:
+            with disk:
+                tables.keep_rows(disk, SITE, (row(durable + 1, size=1000),))
+            durable += 0 if vfs.off else 1
+    with contextlib.suppress(apsw.Error):
+        disk.close()
+    disk = open_connection(path)
+    assert disk.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    kept = {each.seq for each in tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20)}
+    disk.close()
+    return len(set(range(1, durable + 1)) - kept)
+
+
+def test_a2_a_power_cut_within_a_commit_or_a_checkpoint_takes_nothing_either(tmp_path: Path) -> None:
+    assert [lost_after_a_cut_within(tmp_path, seed, "FULL") for seed in range(8)] == [0] * 8
+
+
+def test_a2_the_control_within_a_commit_with_synchronous_normal(tmp_path: Path) -> None:
+    assert max(lost_after_a_cut_within(tmp_path, seed, "NORMAL") for seed in range(12)) > 0
+
+
+@pytest.mark.soak
+def test_a2_a_thousand_power_cuts_within_commits(tmp_path: Path) -> None:
+    assert sum(lost_after_a_cut_within(tmp_path, seed, "FULL") for seed in range(1000)) == 0
 
 
 def test_a2_a_power_cut_takes_nothing_that_was_called_durable(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def test_what_arrives_while_an_hour_is_packed_stays_and_is_packed_next(
     loop = asyncio.get_running_loop()
 
     def slowly(*args: object) -> object:
-        asyncio.run_coroutine_threadsafe(keep(store, 4, 5), loop).result(10)
+        asyncio.run_coroutine_threadsafe(keep(store, 4, 5), loop).result(25)
         return packed(*args)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(packing, "packed", slowly)

@@ -41,7 +41,7 @@ async def test_broken_requests_close_their_connection_and_disturb_no_healthy_cli
         calm = await beside
 
         assert sum(each.wrong for each in seen) == 0
-        assert sum(each.answered for each in seen) > 0.9 * requests
+        assert sum(each.answered for each in seen) > 0.8 * requests
         assert sum(each.closed for each in seen) > requests / 2_000
         assert sum(each.kept_open for each in seen) == 0
         assert calm.answered > 20

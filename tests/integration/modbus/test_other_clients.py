@@ -15,7 +15,7 @@ from pyModbusTCP.client import ModbusClient
 from tests.integration.modbus.served import Served, serving
 
 NODE = Path(__file__).parent / "node"
-NPM_S = 120.0
+NPM_S = 90.0
 POWER_ON = [60, 0, 0, 0, 0, 0, 0, 40_000, 0x8000, 0, 0, 0]
 WRITTEN = [30, 0, 0, 0, 0, 0, 1, 0x53D8, 0x8000, 0, 0, 0]
 
@@ -127,7 +127,7 @@ async def modbus_serial() -> Path:
     if not (place / "node_modules" / "modbus-serial").exists():
         draft = Path(tempfile.mkdtemp(prefix="chargepost-npm-"))
         shutil.copy(NODE / "package.json", draft)
-        fetch = ("npm", "install", "--omit=optional", "--no-audit", "--no-fund")
+        fetch = ("npm", "install", "--omit=optional", "--no-audit", "--no-fund", "--fetch-retries=1")
         try:
             code, out = await ran(*fetch, cwd=draft, within_s=NPM_S)
         except TimeoutError:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import pytest
 from pyModbusTCP.client import ModbusClient
 
 from emulator.__main__ import main
+from emulator.ledger import FILE
 
 START_S = 60.0
 pytestmark = pytest.mark.timeout(120)  # several interpreters start, beside whatever else the machine does
@@ -262,6 +264,7 @@ def test_killed_and_started_again_it_is_a_rebooted_station_in_the_same_story(tmp
         assert client.write_multiple_registers(2500, [60, 1])
         emulator.until(lambda: emulator.get("/v1/truth")["values"]["ev_1_kw"] > 50.0)
         emulator.until(lambda: emulator.get("/v1/health")["stations"][0]["faults"] == ["soc_sentinel"])
+        emulator.until(lambda: _kept(tmp_path, "soc_sentinel") > 20)
         before = emulator.get("/v1/truth")
         emulator.stop(signal.SIGKILL)
 
@@ -285,6 +288,17 @@ def test_killed_and_started_again_it_is_a_rebooted_station_in_the_same_story(tmp
         assert stretch["rows"] == series["rows"][10:15]
     finally:
         emulator.stop(signal.SIGKILL)
+
+
+def _kept(data: Path, note: str) -> int:
+    """The seconds in the ledger of that directory, once it holds this note."""
+    ledger = sqlite3.connect(data / FILE)
+    try:
+        noted = ledger.execute("SELECT COUNT(*) FROM notes WHERE name = ?", (note,)).fetchone()[0]
+        seconds: int = ledger.execute("SELECT COUNT(*) FROM seconds").fetchone()[0]
+        return seconds if noted else 0
+    finally:
+        ledger.close()
 
 
 def _instant(epoch_s: float) -> str:

@@ -112,6 +112,7 @@ async def test_a_dead_link_drops_its_connections_within_the_second_and_comes_bac
         await client.close()
 
         await stack.run(4)
+        await stack.until(lambda: unit.server.transport is not None)
         again = Raw(*await asyncio.open_connection("127.0.0.1", unit.server.port))
         assert (await again.ask(read(4, 1000, 2)))[0] == 4
         await again.close()

@@ -113,6 +113,7 @@ def test_a_silent_platform_is_no_reason_to_lose_control_of_the_station() -> None
     for _ in range(world.options.duration_s):
         world.tick()
         tripped.append(world.device.station.post.watchdog.state.value == "tripped")
+    world.finish()
 
     assert not any(tripped)
 

@@ -164,6 +164,10 @@ class Merged(Generic[Item, Result]):
             error = None if work.cancelled() else work.exception()
             if error is None:
                 return
+            if not batch:
+                # The group did not even begin; whoever waits must hear of it, or nobody would ever write again.
+                batch.extend(self._inbox)
+                self._inbox = []
             for _, done in batch:
                 if not done.done():
                     done.set_exception(error)

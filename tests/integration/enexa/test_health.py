@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 import trustme
 
+from services.enexa.store.database import Database
+from shared.errors import StoreFailed
 from tests.integration.enexa.stage import Stage, enexa, eventually, middleware
 
 
@@ -55,3 +57,25 @@ async def test_g8_a_certificate_that_ends_within_a_day_is_told(tmp_path: Path, d
         status, word, answers = await checks(stage)
 
     assert (status, word, answers["certificate"]) == (200, "degraded", False)
+
+
+async def test_g8_a_store_that_fails_is_unhealthy_with_503_until_it_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with enexa(Stage(tmp_path)) as stage:
+
+        async def works() -> bool:
+            status, word, answers = await checks(stage)
+            return (status, word, answers["store"]) == (200, "degraded", True)
+
+        def broken(*_: object) -> Any:
+            raise StoreFailed("the disk is gone")
+
+        assert await eventually(works)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", broken)
+            patch.setattr(Database, "group", broken)
+            status, _, _ = await checks(stage)
+
+        assert status == 503
+        assert await eventually(works)

@@ -16,7 +16,7 @@ LOOKS = [(1280, "light", True), (390, "dark", True), (1920, "dark", False)]
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
 BESIDE_THE_NAVIGATION = ("/what-if/sweep", "/what-if/kept", "/sites/SITE001/impact/period", "/api/amperio/dispatch")
 PAGE_MAX_BYTES = 150_000
-ENGINE_MS = 120_000
+ENGINE_MS = 200_000
 
 
 def paths(*, operator: bool) -> list[str]:

@@ -105,8 +105,9 @@ class Scribe:
         waiting: Sequence[asyncio.Future[None]] = (),
     ) -> None:
         """Hand one cycle over; `waiting` are told when it is durable."""
-        if self._bug is not None:
-            raise self._bug
+        bug, self._bug = self._bug, None
+        if bug is not None:
+            raise bug
         self._take_sample(sample)
         self._entries |= {entry.command_id: entry for entry in settled.entries}
         self._forgotten += settled.forgotten

@@ -38,7 +38,7 @@ class Watched:
             self.told.append((self.world.clock.now().s, name))
             tell(name)
 
-        self.world.enexa._tell = telling  # type: ignore[method-assign]
+        self.world.enexa._tell = telling  # type: ignore[method-assign]  # listens in
         self.world.enexa.commands.append(lambda now, name, status: self.states.append((now.s, name, status)))
 
     def __enter__(self) -> Self:

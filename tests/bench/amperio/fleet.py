@@ -107,9 +107,9 @@ class Watch:
                 self.confirmed_ms.append((self.clock.now().s - due_s) * 1e3)
             return confirmed(send, through)
 
-        lane.cycle = timed_cycle  # type: ignore[method-assign]
-        lane.outbox.kept = timed_kept  # type: ignore[method-assign]
-        lane.outbox.confirmed = timed_confirmed  # type: ignore[method-assign]
+        lane.cycle = timed_cycle  # type: ignore[method-assign]  # a watch beside the lane
+        lane.outbox.kept = timed_kept  # type: ignore[method-assign]  # a watch beside the lane
+        lane.outbox.confirmed = timed_confirmed  # type: ignore[method-assign]  # a watch beside the lane
 
 
 async def measure(sites: int, seconds: float, directory: Path) -> None:

@@ -88,7 +88,7 @@ class Dispatches:
                 self.written[round(value, 3)] += 1
             return reply
 
-        self.stage.station.request = noting  # type: ignore[method-assign]
+        self.stage.station.request = noting  # type: ignore[method-assign]  # listens in
 
     async def send(self, number: int, port: int, *, named: bool) -> None:
         """Again and again until an answer arrives; without a name each attempt is another command."""

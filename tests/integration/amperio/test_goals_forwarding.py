@@ -74,7 +74,7 @@ class Enexa:
             body = call.body
             for gap in body.gaps:
                 for number in range(gap.from_sequence, gap.to_sequence + 1):
-                    self.stored.setdefault(body.site_id, {}).setdefault(number, None)  # type: ignore[arg-type]
+                    self.stored.setdefault(body.site_id, {}).setdefault(number, None)  # type: ignore[arg-type]  # None: a gap
             through, rejected = self.take(body.site_id, body.samples, "replay")
             return TelemetryBatchAck(
                 accepted=len(body.samples) - len(rejected), stored_through=through, rejected=rejected
@@ -96,7 +96,7 @@ class Enexa:
                 raise InvalidMessage("this body will never do")
             if code is not None:
                 rejected.append(Rejected(sequence=each.sequence, code=code))
-                known.setdefault(each.sequence, None)  # type: ignore[arg-type]
+                known.setdefault(each.sequence, None)  # type: ignore[arg-type]  # None: refused
                 continue
             self.duplicates += each.sequence in known
             known.setdefault(each.sequence, each)

@@ -108,8 +108,7 @@ def _shortfalls(found: Evaluation) -> str:
     lost_eur = dear.forecast_eur - dear.arrivals_eur
     return (
         f"\n**Falls short.** {' '.join(missed)} Of the {found.regret_demand_eur:.2f} EUR that not knowing the cars\n"
-        f"costs, {lost_eur:.2f} EUR fall on {dear.day} alone. Known weakness: the value of energy treats the demand\n"
-        "of neighbouring slots as independent, so it cannot see that a busy hour tends to stay busy.\n"
+        f"costs, {lost_eur:.2f} EUR fall on {dear.day} alone.\n"
     )
 
 

@@ -301,7 +301,7 @@ class DeviceLink:
         self.weather = weather
         self.station = station
         self.good_since_s = 0.0
-        """Since when every request was answered."""
+        """Since when every request was answered as it should be."""
         self.watchers: list[Callable[[Moment, Kind], None]] = []
         self._recorder = recorder
 
@@ -309,7 +309,6 @@ class DeviceLink:
         """A new connection; ConnectionRefusedError where the wire is cut or nobody listens."""
         if self.weather.fate(now.s).kinds & {Kind.CUT}:
             self.acted(now, Kind.CUT)
-            self.good_since_s = now.s
             raise ConnectionRefusedError("the wire is cut")
         if not self.station.listens:
             self.good_since_s = now.s
@@ -363,6 +362,7 @@ class DeviceLink:
         return right
 
     def acted(self, now: Moment, kind: Kind) -> None:
+        self.good_since_s = now.s
         self.weather.acted(kind)
         for tell in self.watchers:
             tell(now, kind)

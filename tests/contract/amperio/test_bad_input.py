@@ -4,7 +4,6 @@ Each row has its exact status, leaves one line in the audit log, stores no comma
 station; nothing is ever a 500. Framing below HTTP is in tests/integration/rest/test_framing.py.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -273,19 +272,17 @@ async def test_goal_g2_what_is_good_is_taken_so_that_the_rows_above_are_refused_
 ) -> None:
     """The control, with the rows of the catalogue that are to be accepted (N04, N10, T03, T07)."""
     async with playing(tmp_path) as stage, http(stage) as link:
-        await link.token("enexa")
         now = stage.clock.now().at
-        power = encoded(command(now))
-        east = now + timedelta(hours=14)
+        limit = encoded(command(now, command="set_grid_limit", params={"import_kw": 25}))
+        east, later = now + timedelta(hours=14), now + timedelta(seconds=2)
         good = [
-            power,
-            power.replace(b"-25", b"-0.0"),
-            power.replace(b"-25", b"1e-400"),
-            power.replace(b"-25", b"-12.345678901234567"),
-            encoded(command(now, timestamp=east.replace(tzinfo=None).isoformat() + "+14:00")),
-            encoded(command(now, timestamp=now.strftime("%Y-%m-%dT%H:%M:%S.123456789Z"))),
+            limit,
+            limit.replace(b"25", b"-0.0"),
+            limit.replace(b"25", b"1e-400"),
+            limit.replace(b"25", b"12.345678901234567"),
+            limit.replace(now.isoformat().encode(), f"{east.replace(tzinfo=None).isoformat()}+14:00".encode()),
+            limit.replace(now.isoformat().encode(), f"{later:%Y-%m-%dT%H:%M:%S}.123456789Z".encode()),
         ]
-        asked = (link.send("POST", DISPATCH, as_="enexa", data=body, headers=JSON) for body in good)
-        statuses = [got.status for got in await asyncio.gather(*asked)]
+        statuses = [(await link.send("POST", DISPATCH, as_="enexa", data=body, headers=JSON)).status for body in good]
 
     assert statuses == [200] * len(good)

@@ -33,7 +33,7 @@ from shared.rest.server import Listener, serve
 ROOT = Path(__file__).resolve().parents[3]
 CORES = sorted(os.sched_getaffinity(0))
 FIRST_PORT, SINK_PORT, API_PORT, OWN_PORT = 21_000, 20_990, 20_991, 20_992
-SETTLE_S = 20.0
+SETTLE_S = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

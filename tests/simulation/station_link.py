@@ -22,6 +22,7 @@ class FieldTransport(asyncio.Transport):
         self._wire = wire
         self._world = world
         self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
         self._closing = False
 
     def write(self, data: Any) -> None:
@@ -42,7 +43,7 @@ class FieldTransport(asyncio.Transport):
     def abort(self) -> None:
         if not self._closing:
             self._closing = True
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+            self._loop.call_soon(self._protocol.connection_lost, None)
 
 
 class WatchedLink(ModbusLink):

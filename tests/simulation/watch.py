@@ -164,6 +164,8 @@ class Watchman:
         if not (world.amperio.up and world.enexa.up and world.device.up) and not rule.plus_length:
             return rule.kind not in (Kind.KILL, Kind.PAUSE)
         return any(
-            other.kind != rule.kind and other.at_s <= now.s and other.until_s >= watch.since_s
+            (other.kind != rule.kind or rule.side not in SIDES[other.place])
+            and other.at_s <= now.s
+            and other.until_s >= watch.since_s
             for other in world.troubles[: world.played_count]
         ) or bool(world.device.station.post.faults.active)

@@ -28,11 +28,11 @@ PER_KWP = ("pv_kw_per_kwp", "pv_pu", "pv_pu_of_p9995", "pv4_pu", "pv_model_south
 """Shares of the peak power: these need to be told the peak."""
 
 
-class PvgisHour(Struct):
-    """One hour of PVGIS: `time` is UTC as YYYYMMDD:HHMM, `P` the power in W."""
+class PvgisHour(Struct, rename={"power_w": "P"}):
+    """One hour of PVGIS: `time` is UTC as YYYYMMDD:HHMM."""
 
     time: str
-    P: float | None = None
+    power_w: float | None = None
 
 
 class PvgisOutputs(Struct):
@@ -82,9 +82,9 @@ def _pvgis_instant(text: str, name: str) -> datetime:
 
 
 def _watts(hour: PvgisHour, name: str) -> float:
-    if hour.P is None:
+    if hour.power_w is None:
         raise BadInput("PVGIS left the power out; ask for pvcalculation=1 and a peak power", file=name, at=hour.time)
-    return hour.P
+    return hour.power_w
 
 
 def _csv_rows(text: str, name: str, peak_kw: float | None) -> list[tuple[datetime, float]]:

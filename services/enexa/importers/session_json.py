@@ -48,15 +48,15 @@ class MeterValue(Struct, rename="camel"):
     sampled_value: list[Sampled]
 
 
-class Transaction(Struct, rename="camel"):
-    """A finished transaction in one piece; meter readings in Wh."""
+class Transaction(Struct):
+    """A finished transaction in one piece."""
 
-    start_timestamp: str
-    stop_timestamp: str
-    transaction_id: str | int = ""
-    meter_start: float | None = None
-    meter_stop: float | None = None
-    meter_values: list[MeterValue] = field(default_factory=list)
+    start_timestamp: str = field(name="startTimestamp")
+    stop_timestamp: str = field(name="stopTimestamp")
+    transaction_id: str | int = field(name="transactionId", default="")
+    meter_start_wh: float | None = field(name="meterStart", default=None)
+    meter_stop_wh: float | None = field(name="meterStop", default=None)
+    meter_values: list[MeterValue] = field(name="meterValues", default_factory=list)
 
 
 class TransactionInfo(Struct, rename="camel"):
@@ -136,8 +136,8 @@ def _session(given: Transaction, name: str) -> SessionRecord:
         raise BadInput("A session ends before it begins", file=name, transaction=which)
     readings = sorted(_readings(given, name), key=lambda reading: reading.at)
     energies = [reading for reading in readings if reading.measurand == ENERGY]
-    if given.meter_start is not None and given.meter_stop is not None:
-        energy_kwh = (given.meter_stop - given.meter_start) / 1000
+    if given.meter_start_wh is not None and given.meter_stop_wh is not None:
+        energy_kwh = (given.meter_stop_wh - given.meter_start_wh) / 1000
     elif len(energies) >= 2:
         energy_kwh = energies[-1].value - energies[0].value
     else:

@@ -55,9 +55,11 @@ def test_telemetry_arrives_once_a_second(stack: Stack) -> None:
 
     series = stack.seconds(first, last + timedelta(seconds=1))
 
+    # Cycles stand on a grid of whole seconds: one that begins late, as the first may, shortens the step behind it.
     steps_s = [(later.at - earlier.at).total_seconds() for earlier, later in pairwise(series.points)]
     assert len(series.points) >= 10
-    assert all(0.5 < step_s < 1.5 for step_s in steps_s), steps_s
+    assert all(0.0 < step_s < 2.0 for step_s in steps_s), steps_s
+    assert 0.9 < sum(steps_s) / len(steps_s) < 1.1, steps_s
 
 
 def test_a_plan_is_made_for_the_published_prices(stack: Stack) -> None:

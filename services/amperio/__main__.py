@@ -17,6 +17,7 @@ from services.amperio.settings import Settings, settings_from, station_address
 from services.amperio.site.commissioning import SelfTest
 from shared.errors import BadInput, SiteError, UnknownSite
 from shared.logs import set_up_logs
+from shared.rest import starting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    starting.begin()
     set_up_logs("amperio", level=settings.log_level, form=settings.log_format)
     import uvloop  # noqa: PLC0415 -- not there on every platform, and `lock` needs no loop
 

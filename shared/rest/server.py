@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from shared.contract.wire import Problem, encode
 from shared.errors import BadInput
+from shared.rest import starting
 from shared.rest.certificates import Certificate
 
 REQUEST_HEAD_DEADLINE_S = 10.0
@@ -196,6 +197,7 @@ async def serve(app: Any, listeners: Sequence[Listener], *, stop: asyncio.Event 
         await asyncio.sleep(0.005)
     if servers[0].started:
         tasks += [asyncio.create_task(each.serve([sock])) for each, sock in zip(servers[1:], sockets[1:], strict=True)]
+        starting.done()
         log.info("serving", addresses=[f"{each.host}:{each.port}" for each in listeners])
     waiter = asyncio.create_task(stopping.wait())
     watches = [asyncio.create_task(each.certificate.watch()) for each in servers if each.certificate is not None]

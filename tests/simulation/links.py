@@ -22,9 +22,9 @@ from shared.errors import (
     Refused,
     SiteError,
     Unauthenticated,
-    family,
 )
 from shared.moment import Moment
+from shared.rest.call import REFUSALS
 from tests.simulation.weather import FAIR, STATUS_OF, Fate, Kind, Weather
 from tests.simulation.wires import Channel, Recorder
 
@@ -398,9 +398,6 @@ def problem_of(error: SiteError) -> Problem:
         retry_after_s=float(retry_after_s) if isinstance(retry_after_s, int | float) else None,
         facts={name: value for name, value in error.facts.items() if name not in ("field", "retry_after_s")},
     )
-
-
-REFUSALS = {kind.code: kind for kind in family(Refused)}
 
 
 def error_of(problem: Problem) -> SiteError:

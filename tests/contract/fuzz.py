@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from msgspec import Struct
 
 from shared.contract.openapi import document
 from shared.contract.operations import OPERATIONS, Host, Operation, Scope
@@ -21,6 +24,8 @@ BEYOND_A_SCHEMA = {
 
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "422"]
 REFUSED = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422"]
+
+CASES = re.compile(r"([\d,]+) generated")
 
 WHOLE_NUMBERS = '''
 """A number such as 7.0 is whole to JSON Schema and a float to us: the one thing that a schema cannot say otherwise."""
@@ -42,10 +47,25 @@ def whole(value):
 '''
 
 
+class Found(Struct, frozen=True):
+    """What one run came to: the exit code (0 = nothing found), how many requests it made, and its whole report."""
+
+    code: int
+    cases: int
+    report: str
+
+
 async def fuzz(
-    directory: Path, host: Host, url: str, bearers: Mapping[Scope, str], *, examples: int, phases: str
-) -> tuple[int, str]:
-    """Exit code and report of one seeded run over all operations of a service."""
+    directory: Path,
+    host: Host,
+    url: str,
+    bearers: Mapping[Scope, str],
+    *,
+    examples: int,
+    phases: str,
+    only: str | None = None,
+) -> Found:
+    """One seeded run over all operations of a service, or over `only` one of them."""
     spec = document(host)
     for each in OPERATIONS:
         if each.host is host and each.name in ENDLESS:
@@ -66,13 +86,16 @@ async def fuzz(
         *("--config-file", "schemathesis.toml"),
         *words,
         *("-n", str(examples), "--phases", phases),
+        *(("--include-operation-id", only) if only else ()),
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     out, _ = await run.communicate()
     assert run.returncode is not None
-    return run.returncode, out.decode(errors="replace")
+    report = out.decode(errors="replace")
+    generated = CASES.search(report)
+    return Found(run.returncode, int(generated.group(1).replace(",", "")) if generated else 0, report)
 
 
 def _settings_of(operation: Operation, bearers: Mapping[Scope, str]) -> list[str]:

@@ -1,5 +1,6 @@
 """One site decided second by second, against the real station's registers and physics."""
 
+import random
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from shared.chargepost.states import GridMode, OperationMode
 from shared.contract import dispatch
 from shared.contract.dispatch import (
     ApplySchedule,
+    BatteryPower,
     ChargerLimit,
     ChargingModeParams,
     CommandStatus,
@@ -19,6 +21,7 @@ from shared.contract.dispatch import (
     ImportKw,
     OperationModeParams,
     ScheduleParams,
+    SetBatteryPower,
     SetChargerLimit,
     SetChargingMode,
     SetGridLimit,
@@ -311,7 +314,7 @@ def test_b2_the_same_command_gets_the_same_answer_and_does_nothing() -> None:
     bench.seconds(2)
     before = len(bench.writes)
 
-    again = [bench.agent.admit(bench.now, command).repeated for _ in range(50)]
+    again = [bench.agent.admit(bench.now, command).repeated for _ in range(1000)]
 
     assert set(again) == {first}
     assert len(bench.writes) == before
@@ -320,23 +323,31 @@ def test_b2_the_same_command_gets_the_same_answer_and_does_nothing() -> None:
 def test_b2_the_same_id_with_another_body_is_refused() -> None:
     bench = Bench().online()
     bench.send(bench.battery(-25.0, command_id="once"))
+    before = len(bench.writes)
 
-    with pytest.raises(IdempotencyMismatch):
-        bench.send(bench.battery(-26.0, command_id="once"))
+    for number in range(200):
+        with pytest.raises(IdempotencyMismatch):
+            bench.send(bench.battery(-26.0 - number / 10.0, command_id="once"))
+
+    assert len(bench.writes) == before
 
 
 def test_b3_stale_commands_are_refused_and_write_nothing() -> None:
-    bench = Bench().online().seconds(5)
+    """A thousand: delivered late, made ahead of our time, or past their end; each kind a third."""
+    bench = Bench().online().seconds(65)
     before = len(bench.written(*SETPOINTS))
-    old = bench.battery(-25.0)
-    expired = bench.battery(-25.0, valid_until=bench.now.at + timedelta(seconds=5))
-    bench.seconds(61)
-    late = SetGridRequest(site_id=SITE, timestamp=bench.now.at + timedelta(seconds=31), params=ImportKw(import_kw=10.0))
+    chance = random.Random(3)
 
-    for command in (old, expired, late):
+    for number in range(1000):
+        late_s = chance.uniform(60.001, 600.0) if number % 3 == 0 else -chance.uniform(30.001, 600.0)
+        old_s = chance.uniform(0.1, 59.0)
+        made = bench.now.at - timedelta(seconds=old_s if number % 3 == 2 else late_s)
+        until = made + timedelta(seconds=chance.uniform(0.0, old_s)) if number % 3 == 2 else None
+        command = SetBatteryPower(site_id=SITE, timestamp=made, valid_until=until, params=BatteryPower(power_kw=-25.0))
         with pytest.raises(StaleCommand):
             bench.send(command)
 
+    assert bench.agent.ledger.open_entries() == ()
     assert len(bench.written(*SETPOINTS)) == before
 
 

@@ -1,9 +1,10 @@
 """The modes as a table: every edge, no other edge, and the times of the page."""
 
+import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.amperio.site.autonomy import FROM_ANY, START, TRANSITIONS, Autonomy, Cause
@@ -74,17 +75,38 @@ def test_c1_a_call_that_hangs_counts_as_silence_too() -> None:
 
 
 def test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback() -> None:
+    """A day: one exchange in twenty is lost, answers take two seconds, and the link is gone for 55 s at times."""
+    chance = random.Random(2)
     autonomy, now = online()
+    modes, gone_until_s, asked = set(), 0.0, [True, True]
 
-    for _ in range(100):
-        for _ in range(55):
-            now = now.later(1)
-            autonomy.observe(now, exchanges=(False,), schedule_in_force=True)
+    for _ in range(86_400):
         now = now.later(1)
-        autonomy.observe(now, exchanges=(True,), schedule_in_force=True)
-        assert mode_of(autonomy) is Mode.ONLINE
+        if now.s >= gone_until_s + 10.0 and chance.random() < 0.005:
+            gone_until_s = now.s + 55.0
+        asked.append(now.s >= gone_until_s and chance.random() >= 0.05)
+        autonomy.observe(now, exchanges=(asked.pop(0),), schedule_in_force=True)
+        modes.add(mode_of(autonomy))
+
+    assert modes == {Mode.ONLINE, Mode.SUSPECT}
 
 
+def test_c2_a_start_has_its_own_patience() -> None:
+    """A thousand cold starts beside an Enexa that takes up to 55 s to answer: safe from the first second, no detour."""
+    chance = random.Random(3)
+    for _ in range(1000):
+        now = moment_at(AT, chance.uniform(0.0, 1e6))
+        autonomy = Autonomy(now)
+        answers_after_s = chance.uniform(0.0, 55.0)
+        changes = [
+            change
+            for second in range(1, 70)
+            for change in autonomy.observe(now.later(second), exchanges=(second > answers_after_s,))
+        ]
+        assert [(change.before, change.after) for change in changes] == [(Mode.SAFE, Mode.RESYNC)]
+
+
+@settings(max_examples=500)
 @given(st.lists(st.tuples(st.booleans(), st.floats(min_value=0.1, max_value=4.0)), max_size=60))
 def test_c3_the_fallback_is_left_only_after_three_good_exchanges_over_five_seconds(
     exchanges: list[tuple[bool, float]],

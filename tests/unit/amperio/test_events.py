@@ -1,6 +1,6 @@
 """What happened once is told once: sessions over restarts, faults with details, a stepped clock, an unsafe station."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from shared.contract.events import Event, EventKind, Severity
 from shared.moment import Moment
 from tests.unit.amperio.bench import Bench, a_config
-from tests.unit.emulator.rig import Rig
+from tests.unit.emulator.rig import NOON, Rig
 
 CAR_KW = 120.0
 
@@ -159,8 +159,11 @@ def test_a_fault_is_told_with_how_the_station_stood_and_cleared_once(fault: str)
 # ---- the clock -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step_s", [1, -1, 61, -61, 3600, -3600, 86_400, -86_400])
-def test_goal_e1_a_stepped_clock_is_told_once_and_moves_nothing_else(step_s: int) -> None:
+FAR = [(datetime(year, 1, 1, tzinfo=UTC) - NOON).total_seconds() for year in (1970, 2038, 2100)]
+
+
+@pytest.mark.parametrize("step_s", [1, -1, 61, -61, 3600, -3600, 86_400, -86_400, *FAR])
+def test_goal_e1_a_stepped_clock_is_told_once_and_moves_nothing_else(step_s: float) -> None:
     bench = Bench().online(-30.0, -30.0)
     modes = len(of_kind(bench, EventKind.MODE_CHANGED))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.amperio.site.ledger import FINAL, TRANSITIONS, Ledger, group_of
+from services.amperio.site.ledger import FINAL, TRANSITIONS, Entry, Ledger, group_of
 from shared.contract.dispatch import BatteryPower, CommandStatus, ImportKw, SetBatteryPower, SetGridLimit
 from shared.errors import InProgress, StaleCommand
 from shared.moment import Moment, moment_at
@@ -66,18 +66,35 @@ def test_while_the_first_runs_the_second_is_told_so() -> None:
 PAIRS = st.tuples(st.integers(min_value=1, max_value=5), st.integers(min_value=1, max_value=20))
 
 
+PERMUTED = given(st.lists(PAIRS, max_size=40), st.dictionaries(st.integers(min_value=0, max_value=39), st.booleans()))
+
+
 @settings(max_examples=300)
-@given(st.lists(PAIRS, max_size=40), st.sets(st.integers(min_value=0, max_value=39)))
+@PERMUTED
 def test_b4_whatever_the_order_only_newer_pairs_are_taken_also_over_restarts(
-    pairs: list[tuple[int, int]], restarts: set[int]
+    pairs: list[tuple[int, int]], restarts: dict[int, bool]
 ) -> None:
+    only_newer_are_taken(pairs, restarts)
+
+
+@pytest.mark.soak
+@settings(max_examples=10_000, deadline=None)
+@PERMUTED
+def test_b4_ten_thousand_permutations(pairs: list[tuple[int, int]], restarts: dict[int, bool]) -> None:
+    only_newer_are_taken(pairs, restarts)
+
+
+def only_newer_are_taken(pairs: list[tuple[int, int]], restarts: dict[int, bool]) -> None:
+    """A restart finds the commands of the day without their fences, or only the fences, once the day is over."""
     ledger, now = Ledger(SITE), moment_at(AT)
     taken: list[tuple[int, int]] = []
+    kept: dict[str, Entry] = {}
 
     for index, (epoch, seq) in enumerate(pairs):
+        kept |= {entry.command_id: entry for entry in ledger.take_changes()}
         if index in restarts:
-            kept = [entry for name in taken if (entry := ledger.find(f"{name[0]}-{name[1]}"))]
-            ledger = Ledger(SITE, kept)
+            fences, highest = dict(ledger.fences), ledger.highest_epoch
+            ledger = Ledger(SITE, kept.values()) if restarts[index] else Ledger(SITE, fences=fences, epoch=highest)
         command = battery(epoch=epoch, seq=seq, command_id=f"{epoch}-{seq}")
         try:
             if ledger.find(f"{epoch}-{seq}") is None:

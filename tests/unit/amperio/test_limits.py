@@ -3,13 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.amperio.site.autonomy import CONSERVATIVE
 from services.amperio.site.fallback import slot_in_force
 from services.amperio.site.limits import Held, check_config, limits_in_force
 from shared.contract.dispatch import GridOperatorLimit
+from shared.contract.schedule import SiteSchedule
 from shared.contract.telemetry import Mode
 from shared.moment import moment_at
 from tests.unit.amperio.bench import SITE, a_config, a_schedule
@@ -54,13 +57,17 @@ CAPS: list[tuple[str, dict[str, Any], timedelta, float]] = [
 ]
 
 
+@pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize(("when", "cap", "after", "limit_kw"), CAPS, ids=[row[0] for row in CAPS])
-def test_c10_the_grid_operators_cap(when: str, cap: dict[str, Any], after: timedelta, limit_kw: float) -> None:
+def test_c10_the_grid_operators_cap(
+    when: str, cap: dict[str, Any], after: timedelta, limit_kw: float, mode: Mode
+) -> None:
+    """In every mode, and so without Enexa too: silence releases nothing."""
     held = Held(operator=GridOperatorLimit(**cap))
 
-    limits = limits_in_force(NOON + after, Mode.ONLINE, a_config(), held, fallback_clearance_kw=40.0)
+    limits = limits_in_force(NOON + after, mode, a_config(), held, fallback_clearance_kw=40.0)
 
-    assert limits.import_max_kw == limit_kw
+    assert limits.import_max_kw == (min(limit_kw, 40.0) if mode in CONSERVATIVE else limit_kw)
 
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
@@ -94,3 +101,34 @@ def test_c5_a_schedule_speaks_only_inside_its_validity_slot_by_slot(second: floa
     assert (slot.setpoint_kw if slot else None) == setpoint_kw
     assert slot_in_force(NOON, schedule, "SITE002") is None
     assert slot_in_force(NOON, None, SITE) is None
+
+
+def silent(schedule: SiteSchedule, kind: str) -> SiteSchedule | None:
+    """The schedule damaged in a way after which it says nothing about its second hour."""
+    second_hour = schedule.slots[4:8]
+    match kind:
+        case "missing":
+            return None
+        case "another site's":
+            return msgspec.structs.replace(schedule, site_id="SITE002")
+        case "run out":
+            return msgspec.structs.replace(schedule, valid_until=schedule.valid_from + HOUR)
+        case "not yet valid":
+            return msgspec.structs.replace(schedule, valid_from=schedule.valid_from + 2 * HOUR)
+        case "with a hole":
+            return msgspec.structs.replace(schedule, slots=schedule.slots[:4])
+        case _:
+            moved = tuple(msgspec.structs.replace(slot, start=slot.start + 24 * HOUR) for slot in second_hour)
+            return msgspec.structs.replace(schedule, slots=(*schedule.slots[:4], *moved))
+
+
+KINDS = ("missing", "another site's", "run out", "not yet valid", "with a hole", "of tomorrow")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_c5_a_hundred_looks_at_schedules_that_say_nothing_about_now_find_nothing(kind: str) -> None:
+    whole = a_schedule(moment_at(NOON), *(float(number) for number in range(8)))
+    looks = [NOON + HOUR + timedelta(seconds=213 * number) for number in range(17)]
+
+    assert [slot_in_force(at, silent(whole, kind), SITE) for at in looks] == [None] * 17
+    assert all(slot_in_force(at, whole, SITE) is not None for at in looks), "the control: whole, it speaks"

@@ -1,5 +1,6 @@
 """Store, then forward: nothing unconfirmed is forgotten, nothing is numbered twice, nothing is silently missing."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import apsw
@@ -249,14 +250,25 @@ def test_a4_thinning_takes_the_oldest_first_never_more_than_a_step_and_tells_eve
 
 
 def test_a8_events_are_numbered_in_order_and_equal_times_keep_both() -> None:
-    box = EventBox(Cursor())
+    """Ten thousand, collected in batches, with equal times and a clock that is set back and forth between them."""
+    chance, box = random.Random(8), EventBox(Cursor())
     events = [
-        Event(event_id=f"e{index}", site_id=SITE, timestamp=AT, kind=EventKind.ALERT_RAISED) for index in range(10_000)
+        Event(
+            event_id=f"e{index}",
+            site_id=SITE,
+            timestamp=AT + timedelta(seconds=index // 3 + chance.choice((0, 0, 0, -3600, 3600))),
+            kind=EventKind.ALERT_RAISED,
+        )
+        for index in range(10_000)
     ]
 
-    numbered = box.number(events)
-    box.kept(numbered)
+    numbered: list[Event] = []
+    while len(numbered) < len(events):
+        page = box.number(events[len(numbered) :][: chance.randint(1, 200)])
+        box.kept(page)
+        numbered += page
 
+    assert [event.event_id for event in numbered] == [event.event_id for event in events]
     assert [event.sequence for event in numbered] == list(range(1, 10_001))
     assert box.next_send() == (1, 500)
     assert box.next_send() is None, "one send in the air"

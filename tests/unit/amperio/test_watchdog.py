@@ -1,5 +1,6 @@
 """The heartbeat: often enough, and earned."""
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -22,6 +23,37 @@ def test_c6_two_beats_are_never_further_apart_than_a_third_of_the_interval(clock
 
     gaps = [later - earlier for earlier, later in pairwise(beaten)]
     assert max(gaps) <= interval_s / 3 + 1e-6
+
+
+def gaps_with_stalls(interval_s: int, seconds: float, stall_s: float, seed: int) -> float:
+    """The longest time between two beats while the loop stalls now and then; a tick that is late is not made up for."""
+    chance, clock = random.Random(seed), ManualClock()
+    watchdog = Watchdog(clock.now(), interval_s)
+    beaten_s = due_s = clock.now().s
+    longest_s = 0.0
+    while due_s < seconds:
+        due_s += cycle_s(interval_s)
+        late_s = stall_s if chance.random() < 0.2 else 0.0
+        now = clock.advance(max(due_s + late_s - clock.now().s, 0.0))
+        watchdog.check_in(now, *Duty)
+        if watchdog.tick(now).due:
+            longest_s, beaten_s = max(longest_s, now.s - beaten_s), now.s
+            watchdog.beaten(now)
+    return longest_s
+
+
+@pytest.mark.parametrize("interval_s", [2, 5, 10, 15, 30, 60])
+def test_c6_a_loop_that_stalls_for_300_ms_never_lets_a_station_trip(interval_s: int) -> None:
+    assert gaps_with_stalls(interval_s, 3600.0, 0.3, seed=interval_s) <= interval_s / 3.0 + 0.3 + 1e-6
+
+
+def test_c6_the_control_stalls_of_two_seconds_do_let_a_quick_station_trip() -> None:
+    assert gaps_with_stalls(2, 600.0, 2.0, seed=1) > 2.0
+
+
+@pytest.mark.soak
+def test_c6_a_day_of_stalls_at_two_seconds() -> None:
+    assert gaps_with_stalls(2, 86_400.0, 0.3, seed=1) < 2.0
 
 
 @pytest.mark.parametrize("hung", list(Duty))

@@ -14,11 +14,21 @@ from services.enexa.market.tariffs import Tariff
 from services.enexa.planning.tuning import Tuning
 
 
+class Knee(Struct, frozen=True, kw_only=True):
+    """From this share of a string's full power on, each further kW is converted with these efficiencies."""
+
+    power_ratio: float
+    charge_efficiency_ratio: float
+    discharge_efficiency_ratio: float
+
+
 class BatteryString(Struct, frozen=True, kw_only=True):
     """One battery string; powers at the AC side, energy inside the cells.
 
     Full discharge power above `derating_below_pct`, falling linearly to 0 at `derating_floor_pct`; `soc_min_pct` is
-    where the battery stops serving cars.
+    where the battery stops serving cars. `knees` bend the efficiency: up to the first one the two ratios hold, and
+    each knee is worse than what is before it. A cycle up to `shallow_depth_pct` deep costs the tariff's wear; each
+    kWh of a cycle beyond that depth costs `deep_wear_eur_per_kwh` more, paid when it leaves the cells.
     """
 
     capacity_kwh: float = 95.0
@@ -30,6 +40,9 @@ class BatteryString(Struct, frozen=True, kw_only=True):
     soc_max_pct: float = 90.0
     derating_below_pct: float = 30.0
     derating_floor_pct: float = 10.0
+    knees: tuple[Knee, ...] = ()
+    shallow_depth_pct: float = 100.0
+    deep_wear_eur_per_kwh: float = 0.0
 
 
 class Plant(Struct, frozen=True, kw_only=True):
@@ -48,19 +61,30 @@ class Plant(Struct, frozen=True, kw_only=True):
     max_charger_kw: float = 300.0
     charger_count: int = 2
     daily_discharge_budget_kwh: float | None = None
+    public_points: bool = True
 
     @property
     def import_limit_kw(self) -> float:
         """The real power that both the contract and the apparent power allow."""
         return min(self.grid_import_limit_kw, self.grid_apparent_limit_kva * self.power_factor_ratio)
 
+    @property
+    def export_cap_kw(self) -> float:
+        """The real power that may leave the site: the contract, and what the apparent power allows."""
+        return min(self.export_limit_kw, self.grid_apparent_limit_kva * self.power_factor_ratio)
+
 
 class ImportCap(Struct, frozen=True, kw_only=True):
-    """The grid operator holds import down for a while (section 14a); `until` None means until further notice."""
+    """The grid operator holds import down for a while (section 14a); `until` None means until further notice.
+
+    With `steerable_only` own consumption stays free, and so do cars at public points: what is held is the battery's
+    grid charging, together with the cars where the points are not public.
+    """
 
     start: datetime
     until: datetime | None
     import_kw: float
+    steerable_only: bool = False
 
 
 class Car(Struct, frozen=True, kw_only=True):
@@ -119,17 +143,20 @@ class PlanRequest(Struct, frozen=True, kw_only=True):
     pv: PvArray | None = None
     caps: tuple[ImportCap, ...] = ()
     peak_so_far_kw: float = 0.0
+    discharged_today_kwh: float = 0.0
     tuning: Tuning = Tuning()
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """One way the EV demand may go. Each slot has two sub-steps: for `high_share` of its time the cars draw
-    `high_kw`, more than the grid can give, and for the rest `low_kw`."""
+    """One way things may go. Each slot has two sub-steps: for `high_share` of its time the cars draw `high_kw`, more
+    than the grid can give, and for the rest `low_kw`. Sun and prices are the problem's where none are given here."""
 
     weight: float
     high_share: tuple[float, ...]
     high_kw: tuple[float, ...]
     low_kw: tuple[float, ...]
+    pv_kw: tuple[float, ...] | None = None
+    price_eur_per_mwh: tuple[float, ...] | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -148,7 +175,7 @@ class PlanProblem(Struct, frozen=True, kw_only=True):
     left is worth `end_value_eur_per_kwh`. `peak_eur_per_kw` prices each kW of the highest
     slot mean above `peak_so_far_kw`. Each kWh into a car draws `ev_loss_ratio` more, which the battery cannot offset.
     `reserve_need_kwh` is what cars will take from the cells, with the risk of the tuning, before the grid can give it
-    back.
+    back. `battery_import_cap_kw` (None: no such cap) holds what the battery charges from the grid.
     """
 
     site_id: str
@@ -174,6 +201,8 @@ class PlanProblem(Struct, frozen=True, kw_only=True):
     peak_eur_per_kw: float
     end_value_eur_per_kwh: float
     end_energy_kwh: float | None = None
+    battery_import_cap_kw: tuple[float, ...] | None = None
+    discharged_today_kwh: float = 0.0
 
     def hours(self) -> tuple[float, ...]:
         """Length of each slot in hours; the first is what is left of it."""

@@ -79,13 +79,9 @@ class Dispatches:
 
         def noting(now, unit_id, pdu, **more):  # type: ignore[no-untyped-def]  # stands in for the method
             reply = request(now, unit_id, pdu, **more)
-            first = int.from_bytes(pdu[1:3], "big")
-            if pdu[0] == 16 and reply and reply[0] == 16 and first <= CLEARANCE.address < first + pdu[4]:
-                at = 6 + 2 * (CLEARANCE.address - first)
-                words = tuple(int.from_bytes(pdu[at + 2 * n : at + 2 * n + 2], "big") for n in range(2))
-                value = CLEARANCE.decode(words)
-                assert isinstance(value, float)
-                self.written[round(value, 3)] += 1
+            value = clearance_kw(pdu)
+            if value is not None and reply and reply[0] == 16:
+                self.written[value] += 1
             return reply
 
         self.stage.station.request = noting  # type: ignore[method-assign]  # listens in
@@ -134,6 +130,17 @@ class Dispatches:
             for entry in entries
             if isinstance(entry.command, SetGridLimit) and entry.record.status is CommandStatus.APPLIED
         )
+
+
+def clearance_kw(pdu: bytes) -> float | None:
+    """The limit that a request writes, where it is one."""
+    first = int.from_bytes(pdu[1:3], "big")
+    if pdu[0] != 16 or not first <= CLEARANCE.address < first + pdu[4]:
+        return None
+    at = 6 + 2 * (CLEARANCE.address - first)
+    value = CLEARANCE.decode(tuple(int.from_bytes(pdu[at + 2 * n : at + 2 * n + 2], "big") for n in range(2)))
+    assert isinstance(value, float)
+    return round(value, 3)
 
 
 def limit_kw(number: int) -> float:

@@ -121,6 +121,11 @@ def real_deadline_s(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
+def real_pause(seconds: float) -> None:
+    """Hold this thread for so many real seconds; never in a thread that runs an event loop."""
+    time.sleep(seconds)
+
+
 def real_now_s() -> float:
     """Real monotonic seconds, for measuring latencies of real sockets."""
     return time.monotonic()

@@ -79,6 +79,20 @@ def test_only_the_clock_asks_what_time_it_is() -> None:
     assert not curious, f"take a Moment, or a Clock from shared/clock.py: {curious}"
 
 
+def test_nobody_waits_for_a_simple_queue_with_a_timeout() -> None:
+    """CPython 3.11's waits for ever where the time is up before it looks at its lock a second time."""
+    hanging = [
+        at(path, node)
+        for _, path in modules(*CODE)
+        if "SimpleQueue" in path.read_text(encoding="utf-8")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"
+        if any(each.arg == "timeout" for each in node.keywords)
+    ]
+
+    assert not hanging, f"pause, and take what came meanwhile: {hanging}"
+
+
 def test_what_is_shared_is_needed_by_two_programs() -> None:
     readers = _readers()
     lonely = {

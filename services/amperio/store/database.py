@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import apsw
 import structlog
 
-from shared.clock import real_now_s
+from shared.clock import real_now_s, real_pause
 from shared.errors import BadInput, StoreFailed
 
 T = TypeVar("T")
@@ -153,17 +153,15 @@ class Database:
         if self._busy_since_s is None:
             # It came between the look at an empty queue and the note that nothing waits.
             self._busy_since_s = real_now_s()
+        # A pause, and no `get(timeout=...)`: on CPython 3.11 a SimpleQueue whose time is up before it looks at its lock
+        # a second time waits for ever, with the jobs of this group in hand.
+        real_pause(GATHER_S)
         group: list[_Job] = []
-        until_s = real_now_s() + GATHER_S
         while job is not None:
             group.append(job)
-            left_s = until_s - real_now_s()
-            if len(group) == GROUP_MAX or (left_s <= 0.0 and self._jobs.empty()):
+            if len(group) == GROUP_MAX or self._jobs.empty():
                 return group, False
-            try:
-                job = self._jobs.get(timeout=max(left_s, 0.0))
-            except queue.Empty:
-                return group, False
+            job = self._jobs.get()
         return group, True
 
     def _do(self, group: "list[_Job]") -> None:

@@ -30,7 +30,8 @@ def bounds_of(given: Measured, step_function: RunSteps) -> Bounds:
     if not len(soc_pct):
         raise OutOfBounds("nothing was measured", field="day")
     site = _site(given, minutes, rows, float(soc_pct[0]))
-    reactive, perfect = kpis_of(run_reactive(site, step_function)), bound_of(site)
+    baseline = run_reactive(site, step_function)
+    reactive, perfect = kpis_of(baseline), bound_of(site, (baseline,))
     return Bounds(
         until=given.until,
         actual_eur=_actual_eur(site, rows, float(soc_pct[-1])),

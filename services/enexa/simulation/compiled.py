@@ -23,6 +23,8 @@ HELPERS: tuple[Callable[..., Any], ...] = (
     reactive.derated_kw,
     reactive.reactive_kw,
     plant.levels_kw,
+    plant.wished_kw,
+    plant.cell_kw,
 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from msgspec import Struct
 
 from services.enexa.planning.bounds import whole_battery
-from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, PV_USED, Floats
+from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED, Floats
 from services.enexa.simulation.site import NO_BATTERY, STEP_S, STEPS_PER_SLOT, Run
 
 HOURS = STEP_S / 3600
@@ -74,7 +74,7 @@ def kpis_of(run: Run) -> Kpis:
         pv_used_kwh=energy[PV_USED] - energy[EXPORT],
         pv_exported_kwh=energy[EXPORT],
         pv_curtailed_kwh=pv_kwh - energy[PV_USED],
-        own_kwh=float(given.own_kw.sum() * HOURS) + given.ev_loss_ratio * energy[EV],
+        own_kwh=float(record[OWN].sum() * HOURS),
         charged_kwh=energy[CHARGE],
         discharged_kwh=energy[DISCHARGE],
         cycles_count=energy[DISCHARGE] / battery.discharge_efficiency_ratio / capacity,

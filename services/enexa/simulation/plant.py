@@ -1,7 +1,8 @@
 """The coarse plant: one site in steps of a minute, as one function that runs as plain Python and compiled.
 
-It is written apart from the emulator's physics on purpose (one aggregated storage, constant efficiencies, no ramps):
-each checks the other. Numbers travel in arrays because a compiled function takes no struct; `site.py` gives them names.
+It is written apart from the emulator's physics on purpose (one aggregated storage, minutes, no ramps): each checks the
+other. Efficiencies are constant, or curves where the stretch has `Losses`; then air conditioning follows the load, too.
+Numbers travel in arrays because a compiled function takes no struct; `site.py` gives them names.
 """
 
 import math
@@ -17,22 +18,28 @@ Integers = NDArray[np.int64]
 # Places in the array of plant parameters.
 (
     MAX_CHARGE, MAX_DISCHARGE, CHARGE_EFFICIENCY, DISCHARGE_EFFICIENCY, FLOOR, CEILING, DERATING_FLOOR, DERATING,
-    IDLE_IMPORT, RECHARGE, BUDGET, MAX_CHARGER, EV_LOSS, OFFSETS, EXPORT_LIMIT,
-) = range(15)  # fmt: skip
-PLANT_PARAMETERS = 15
+    IDLE_IMPORT, RECHARGE, BUDGET, MAX_CHARGER, EV_LOSS, OFFSETS, EXPORT_LIMIT, EV_LOSS_PER_KW,
+    CURVED, LOSS_FIXED, LOSS_LINEAR, LOSS_PER_KW, HVAC_KW_PER_KW, HVAC_MAX, HVAC_LAG_H,
+) = range(23)  # fmt: skip
+PLANT_PARAMETERS = 23
 
 # Rows of the record: mean power of each step in kW, and the energy at its end in kWh.
-IMPORT, EXPORT, PV_USED, CHARGE, DISCHARGE, EV, ENERGY = range(7)
-RECORD_ROWS = 7
+IMPORT, EXPORT, PV_USED, CHARGE, DISCHARGE, EV, ENERGY, OWN = range(8)
+RECORD_ROWS = 8
 
 # Places in the state that lives on from call to call.
-ENERGY_NOW, DISCHARGED_TODAY = range(2)
+ENERGY_NOW, DISCHARGED_TODAY, HVAC_NOW, THROUGH_NOW = range(4)
+STATE_PLACES = 4
 
-# Rows of the levels that steer SmartEMS, per slot: energies in kWh, and the import gate in kW.
-CHARGE_BELOW, DISCHARGE_ABOVE, ABSORB_BELOW, EXPORT_ABOVE, GATE = range(5)
-LEVEL_ROWS = 5
+# Rows of what steers SmartEMS, per slot: levels of energy in kWh, the import gate, and a wished battery power in kW.
+CHARGE_BELOW, DISCHARGE_ABOVE, ABSORB_BELOW, EXPORT_ABOVE, GATE, WISH = range(6)
+LEVEL_ROWS = 6
 
-REACTIVE, LEVELS = range(2)
+WORST_EFFICIENCY = 0.85
+"""One way, of a curve at a power of a kilowatt."""
+
+REACTIVE, LEVELS, WISHES = range(3)
+"""Who decides: the reactive rule, the levels of a value table, or a dispatcher's wish that the middleware clamps."""
 
 
 def levels_kw(
@@ -70,6 +77,34 @@ def levels_kw(
     return float(max(min(sold_kw, max_discharge_kw, export_room_kw - surplus_kw), 0.0))
 
 
+def wished_kw(
+    wish_kw: float,
+    net_kw: float,
+    assist_kw: float,
+    max_charge_kw: float,
+    max_discharge_kw: float,
+    import_cap_kw: float,
+    export_room_kw: float,
+) -> float:
+    """Battery power (discharging +) for a wish, as the middleware holds it: a gap above the cap is always covered."""
+    upper_kw = assist_kw
+    if export_room_kw > 0.0:
+        upper_kw = min(max_discharge_kw, max(net_kw, 0.0) + export_room_kw)
+    lower_kw = max(net_kw - import_cap_kw, -max_charge_kw)
+    return float(min(max(wish_kw, lower_kw), max(upper_kw, 0.0)))
+
+
+def cell_kw(battery_kw: float, parameters: Floats) -> float:
+    """What the cells give (+) or take for a power at the AC side."""
+    if parameters[CURVED] > 0.0:
+        size_kw = abs(battery_kw)
+        fixed_kw = parameters[LOSS_FIXED] * size_kw / (size_kw + 1.0)
+        return battery_kw + fixed_kw + size_kw * (parameters[LOSS_LINEAR] + parameters[LOSS_PER_KW] * size_kw)
+    if battery_kw > 0.0:
+        return float(battery_kw / parameters[DISCHARGE_EFFICIENCY])
+    return float(battery_kw * parameters[CHARGE_EFFICIENCY])
+
+
 def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pays for every call with arrays
     first: int,
     last: int,
@@ -92,21 +127,34 @@ def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pay
 ) -> None:
     """Run steps [first, last); `car_rest_kwh`, `state` and `record` are changed in place. Cars are sorted by start."""
     charge_eff, discharge_eff = parameters[CHARGE_EFFICIENCY], parameters[DISCHARGE_EFFICIENCY]
-    loss = 1.0 + parameters[EV_LOSS]
+    if parameters[CURVED] > 0.0:
+        # How far it is to ceiling and floor is judged by efficiencies that no power can pass.
+        charge_eff, discharge_eff = 1.0, WORST_EFFICIENCY
     head = 0
     for step in range(first, last):
         while head < len(car_first) and (car_last[head] <= step or car_rest_kwh[head] <= 0.0):
             head += 1
         wanted_kw = 0.0
+        squares = 0.0
         for car in range(head, len(car_first)):
             if car_first[car] > step:
                 break
             if step < car_last[car]:
-                wanted_kw += min(car_max_kw[car], car_rest_kwh[car] / step_h)
+                car_kw = min(car_max_kw[car], car_rest_kwh[car] / step_h)
+                wanted_kw += car_kw
+                squares += car_kw * car_kw
         ev_kw = min(wanted_kw, parameters[MAX_CHARGER])
-        load_kw = loss * ev_kw + own_kw[step]
+        loss = 1.0 + parameters[EV_LOSS]
+        if wanted_kw > 0.0:
+            loss += parameters[EV_LOSS_PER_KW] * squares / wanted_kw
+        # Air conditioning follows what went through the station, with a lag: this minute's by the minutes before.
+        if parameters[HVAC_KW_PER_KW] > 0.0:
+            hvac_kw = min(parameters[HVAC_KW_PER_KW] * state[THROUGH_NOW], parameters[HVAC_MAX])
+            state[HVAC_NOW] += (hvac_kw - state[HVAC_NOW]) * (1.0 - math.exp(-step_h / parameters[HVAC_LAG_H]))
+        house_kw = own_kw[step] + state[HVAC_NOW]
+        load_kw = loss * ev_kw + house_kw
         # Where an imported kWh earns money, a planned site takes the sun last; the reactive rule knows no price.
-        sun_last = mode == LEVELS and buy_eur_per_kwh[step] < 0.0
+        sun_last = mode != REACTIVE and buy_eur_per_kwh[step] < 0.0
         sun_kw = 0.0 if sun_last else pv_kw[step]
         spare_sun_kw = pv_kw[step] - sun_kw
         net_kw = load_kw - sun_kw
@@ -132,6 +180,11 @@ def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pay
                 chargeable_kw=charge_kw,
                 rechargeable_kw=(parameters[RECHARGE] - energy_kwh) / charge_eff / step_h,
             )
+        elif mode == WISHES:
+            battery_kw = wished_kw(
+                levels[WISH, step // steps_per_slot], net_kw, assist_kw, charge_kw, discharge_kw,
+                cap_kw + spare_sun_kw, export_room_kw,
+            )  # fmt: skip
         else:
             battery_kw = levels_kw(
                 net_kw, assist_kw, charge_kw, discharge_kw, energy_kwh, cap_kw + spare_sun_kw, export_room_kw,
@@ -144,7 +197,7 @@ def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pay
         served_kw = ev_kw
         if grid_kw > cap_kw:
             served_kw = max(ev_kw - (grid_kw - cap_kw) / loss, 0.0)
-            grid_kw = loss * served_kw + own_kw[step] - sun_kw - battery_kw
+            grid_kw = loss * served_kw + house_kw - sun_kw - battery_kw
         exported_kw = min(max(-grid_kw, 0.0), export_room_kw)
         record[IMPORT, step] = max(grid_kw, 0.0)
         record[EXPORT, step] = exported_kw
@@ -152,7 +205,9 @@ def run_steps(  # noqa: PLR0912, PLR0915  one loop body: a compiled function pay
         record[CHARGE, step] = max(-battery_kw, 0.0)
         record[DISCHARGE, step] = max(battery_kw, 0.0)
         record[EV, step] = served_kw
-        energy_kwh += (record[CHARGE, step] * charge_eff - record[DISCHARGE, step] / discharge_eff) * step_h
+        record[OWN, step] = house_kw + (loss - 1.0) * served_kw
+        energy_kwh -= cell_kw(battery_kw, parameters) * step_h
+        state[THROUGH_NOW] = abs(battery_kw) + served_kw
         record[ENERGY, step] = energy_kwh
         state[ENERGY_NOW] = energy_kwh
         state[DISCHARGED_TODAY] += record[DISCHARGE, step] * step_h

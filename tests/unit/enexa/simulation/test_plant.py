@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
 from services.enexa.planning.problem import Plant
+from services.enexa.simulation.compiled import fast_backward, fast_run_steps
 from services.enexa.simulation.kpis import Kpis, kpis_of
-from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, PV_USED
+from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED, WISH, WISHES
 from services.enexa.simulation.scenarios import CHARGEPOST, OLD_PLANT
-from services.enexa.simulation.site import Run, Stretch, Visit, run_reactive, stretch
+from services.enexa.simulation.site import Losses, Run, Stretch, Visit, run_reactive, stretch
 from services.enexa.simulation.smartems import History, Knows, SmartEms
 
 START = datetime(2024, 6, 15, 4, 0, tzinfo=UTC)
@@ -49,8 +51,9 @@ def day(seed: int, plant: Plant, cars: int = 8, pv_kw: float = 0.0) -> Stretch:
 def check(run: Run) -> Kpis:
     stretch_of, record = run.given, run.record
     into = record[IMPORT] - record[EXPORT] + record[PV_USED] + record[DISCHARGE] - record[CHARGE]
-    drawn = (1 + stretch_of.ev_loss_ratio) * record[EV] + stretch_of.own_kw
-    assert np.abs(into - drawn).max() < 1e-9
+    assert np.abs(into - record[EV] - record[OWN]).max() < 1e-9
+    if stretch_of.losses is None:
+        assert np.abs(record[OWN] - stretch_of.ev_loss_ratio * record[EV] - stretch_of.own_kw).max() < 1e-9
     assert record[IMPORT].max() <= stretch_of.plant.import_limit_kw + 1e-9
     assert record[EXPORT].max() <= stretch_of.plant.export_limit_kw + 1e-9
     assert (record[PV_USED] <= stretch_of.pv_kw + 1e-9).all()
@@ -72,23 +75,51 @@ def test_the_reactive_books_close_on_any_day(seed: int, plant: Plant, pv_kw: flo
     check(run_reactive(day(seed, plant, pv_kw=pv_kw)))
 
 
+@pytest.mark.timeout(180)  # compiles on a busy machine
 @pytest.mark.parametrize("knows", list(Knows))
 @pytest.mark.parametrize(("plant", "pv_kw"), [(CHARGEPOST, 0.0), (OLD_PLANT, 90.0)])
 def test_smartems_keeps_the_same_limits(knows: Knows, plant: Plant, pv_kw: float) -> None:
     series = daily_series(PROFILE, START.date() - timedelta(days=20), 23)
-    check(SmartEms(day(3, plant, cars=4, pv_kw=pv_kw), series, History(), knows).complete())
+    given_day = day(3, plant, cars=4, pv_kw=pv_kw)
+    check(
+        SmartEms(
+            given_day, series, History(), knows, recursion=fast_backward(), step_function=fast_run_steps()
+        ).complete()
+    )
 
 
-@pytest.mark.timeout(120)  # compiles on a busy machine
-def test_the_compiled_plant_is_the_same_plant() -> None:
-    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  numba loads slowly
-
-    given_day = day(5, OLD_PLANT, pv_kw=60.0)
+@pytest.mark.timeout(180)  # compiles on a busy machine
+@pytest.mark.parametrize("losses", [None, Losses()])
+def test_the_compiled_plant_is_the_same_plant(losses: Losses | None) -> None:
+    given_day = replace(day(5, OLD_PLANT, pv_kw=60.0), losses=losses)
 
     plain, fast = run_reactive(given_day), run_reactive(given_day, fast_run_steps())
 
-    assert np.array_equal(plain.record, fast.record)
-    assert np.array_equal(plain.rest_kwh, fast.rest_kwh)
+    assert np.allclose(plain.record, fast.record, rtol=0, atol=1e-9)
+    assert np.allclose(plain.rest_kwh, fast.rest_kwh, rtol=0, atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(min_value=0, max_value=10_000), st.sampled_from([CHARGEPOST, OLD_PLANT]), st.sampled_from([0.0, 90.0])
+)
+def test_the_books_close_whatever_is_wished_and_whatever_is_lost(seed: int, plant: Plant, pv_kw: float) -> None:
+    given_day = replace(day(seed, plant, pv_kw=pv_kw), losses=Losses())
+    wishes = np.zeros((6, 48))
+    wishes[WISH] = np.random.default_rng(seed).uniform(-200, 200, 48)
+    run = Run(given_day, fast_run_steps())
+    run.go(0, given_day.steps, WISHES, wishes)
+
+    check(run)
+
+
+def test_what_is_lost_costs_more_where_power_is_high_and_the_house_breathes_with_the_load() -> None:
+    plain, lossy = (run_reactive(replace(day(4, CHARGEPOST), losses=losses)) for losses in (None, Losses()))
+
+    assert lossy.record[OWN].sum() > plain.record[OWN].sum()
+    assert kpis_of(lossy).own_kwh == pytest.approx(float(lossy.record[OWN].sum() / 60))
+    busy = lossy.record[OWN] - lossy.given.own_kw - lossy.given.ev_loss_ratio * lossy.record[EV]
+    assert busy.max() <= 2.8 + 1.333e-4 * 200**2 + 1e-9
 
 
 def test_an_empty_day_costs_only_its_own_consumption() -> None:

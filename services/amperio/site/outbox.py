@@ -308,7 +308,8 @@ class Courier:
 
 
 def _silent_since(last_at: datetime | None, at: datetime, period_s: float) -> datetime | None:
-    if last_at is None or (at - last_at).total_seconds() <= 2.5 * period_s:
+    """From when nothing was sampled; None where no whole period is without a sample."""
+    if last_at is None or (at - last_at).total_seconds() <= 2.0 * period_s:
         return None
     return last_at
 

@@ -370,7 +370,7 @@ def completeness_pct(points: Sequence[Point], start: datetime, until: datetime, 
 def observed_gaps(
     points: Sequence[Point], start: datetime, until: datetime, step: timedelta, reason: str
 ) -> list[SeriesGap]:
-    """Stretches of the window longer than one step and a half in which there is no point."""
+    """Stretches of the window in which a step and a half has no point: half a step is left to the jitter of samples."""
     found: list[SeriesGap] = []
     reached = start
     for point in points:

@@ -33,7 +33,7 @@ AT = datetime(2024, 1, 15, 10, 0, tzinfo=UTC)
 SITE = "SITE001"
 
 
-def sample(second: int) -> Telemetry:
+def sample(second: float) -> Telemetry:
     return Telemetry(site_id=SITE, timestamp=AT + timedelta(seconds=second), battery=Battery(soc_pct=second % 100))
 
 
@@ -212,6 +212,17 @@ def test_seconds_in_which_no_sampler_ran_become_a_declared_gap() -> None:
     assert gap.is_gap
     assert (declared.from_at, declared.until_at) == (sample(9).timestamp, sample(100).timestamp)
     assert late.seq == gap.seq + 1
+
+
+@pytest.mark.parametrize(("seconds_later", "declared"), [(1.9, False), (2.0, False), (2.01, True), (2.4, True)])
+def test_a_whole_period_without_a_sample_is_declared_and_a_late_sample_is_not(
+    seconds_later: float, declared: bool
+) -> None:
+    outbox = filled(10)
+
+    rows = outbox.rows_for(sample(9 + seconds_later), period_s=1.0)
+
+    assert rows[0].is_gap is declared
 
 
 def test_a14_seconds_that_the_disk_refused_become_a_declared_gap() -> None:

@@ -59,6 +59,13 @@ class Forbidden(Refused):
     http_status = 403
 
 
+class Misdirected(Refused):
+    """The request was meant for somebody else: its Host is none of our names."""
+
+    code = "misdirected"
+    http_status = 421
+
+
 class RateLimited(Refused):
     """Too many requests; the fact `retry_after_s` says when to come back."""
 

@@ -31,6 +31,7 @@ from shared.rest.auth import TokenBook, load_credentials
 from shared.rest.background import Background
 from shared.rest.certificates import certificate_check
 from shared.rest.gate import Gate, openapi_route, token_route
+from shared.rest.hosts import names_in
 from shared.rest.serve import application
 from shared.rest.server import Listener
 
@@ -116,6 +117,7 @@ class Amperio:
             audit=StoreAudit(self.database),
             limits=self.settings.limits(),
             allowlist=self.settings.networks(),
+            hosts=names_in(self.settings.tls_cert),
         )
         doctor = Doctor(lanes, self.database, self.clock, of_process=self._process_checks)
         routes = [

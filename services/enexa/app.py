@@ -86,7 +86,13 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
     onboarding = Onboarding(platform, book, inbox, settings.reached_at())
     shelf = FirmwareShelf(settings.data_dir / "firmware")
     gate = CuttableGate(
-        clock, book, cable=cable, audit=store.audit, limits=settings.limits(), allowlist=settings.networks()
+        clock,
+        book,
+        cable=cable,
+        audit=store.audit,
+        limits=settings.limits(),
+        allowlist=settings.networks(),
+        hosts=settings.hosts(),
     )
     side_door = SideDoor(settings.emulator_url) if settings.emulator_url else None
     drills = Drills(platform, cable, side_door)

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from shared.rest.hosts import names_in
 from shared.rest.settings import ServiceSettings
 from shared.settings import Port, networks, read_settings
 
@@ -49,6 +51,10 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
 
     def reached_at(self) -> str:
         return self.public_url or f"https://localhost:{self.tls_port}"
+
+    def hosts(self) -> tuple[str, ...]:
+        """The names that we answer to: those in the certificate, and the one in the public address."""
+        return (*names_in(self.tls_cert), urlsplit(self.reached_at()).hostname or "")
 
     def networks(self) -> tuple[str, ...]:
         return networks(self.allowlist, "ENEXA_ALLOWLIST")

@@ -44,7 +44,8 @@ SERVERS = {
 ABOUT = (
     "JSON in UTF-8, instants in RFC 3339 with an offset, units in field names, power into the site's AC bus positive. "
     "Errors are problem documents (RFC 9457) with a stable `code`. Any path that is not here answers 404, any other "
-    "method 405 with Allow, a head or URL that is too long 431 or 414. TLS 1.3 only."
+    "method 405 with Allow, a head or URL that is too long 431 or 414, a Host that is none of our names 421. "
+    "TLS 1.3 only."
 )
 
 

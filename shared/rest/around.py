@@ -1,4 +1,4 @@
-"""What holds for every request, be it an operation, a page or nothing at all: the address, one spelling, an audit line.
+"""What holds for every request, be it an operation, a page or nothing: address, our name, spelling, audit line.
 
 Operations are remembered by the gate, which knows their name and caller; whatever else is answered, is remembered here
 before the first byte of the answer leaves.
@@ -26,6 +26,7 @@ async def around(app: ASGIApp, gate: Gate, scope: Scope, receive: Receive, send:
     answering = _Answering(gate, scope, send, seen)
     try:
         gate.check_address(peer_of(scope))
+        gate.check_host(headers_of(scope))
         _check_spelling(scope)
     except SiteError as error:
         await send_raw(problem_raw(error, answering.request_id), answering.send)

@@ -1,7 +1,7 @@
 """The gate that every request of a service passes, so that no route can forget a check.
 
-In this order: address, token, scope, rate, media type, body (bounded in size and time), strict decoding, the handler,
-the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9457).
+In this order: address, name, token, scope, rate, media type, body (bounded in size and time), strict decoding, the
+handler, the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9457).
 """
 
 import asyncio
@@ -39,7 +39,9 @@ from shared.moment import Moment
 from shared.rest.answers import Answers, Raw, Slot
 from shared.rest.audit import AuditLine, AuditSink
 from shared.rest.auth import Principal, TokenBook
+from shared.rest.hosts import Hosts
 from shared.rest.limits import Limits
+from shared.rest.protocol import WHOLE
 
 log = structlog.get_logger()
 
@@ -50,6 +52,7 @@ PROBLEM_TYPE = b"application/problem+json"
 CLIENT_GONE = 499
 SEEN = "shared.rest.seen"
 BEARER_MAX_CHARS = 512
+ADMITTED_MAX = 10_000
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 Body = TypeVar("Body")
@@ -137,6 +140,7 @@ class Gate:
         audit: AuditSink | None = None,
         limits: Limits | None = None,
         allowlist: Sequence[str] = (),
+        hosts: Iterable[str] | None = None,
     ) -> None:
         self.clock = clock
         self.book = book
@@ -144,6 +148,9 @@ class Gate:
         self._limits = limits
         self._answers = Answers()
         self._networks = tuple(ipaddress.ip_network(each, strict=False) for each in allowlist)
+        self._admitted: set[str] = set()
+        """Addresses that were found on the list before; the list does not change while the service runs."""
+        self._hosts = Hosts(hosts) if hosts is not None else None
 
     async def pass_through(self, each: Route, scope: Scope, receive: Receive, path: Mapping[str, str]) -> Raw:
         """Check, decode, handle, encode and remember one request; raises ClientGone where nobody waits any more."""
@@ -156,11 +163,13 @@ class Gate:
         outcome = "ok"
         try:
             self.check_address(peer)
+            self.check_host(headers)
             slot = self._answers.slot(each.operation, scope["path"], headers, now)
             if slot is None or slot.answer is None:
                 principal = self._check_token(each.operation, scope, headers, peer, now)
             self._take(principal.client_id if principal else peer, each.operation.budget, now)
-            self._check_path(path, principal)
+            if path:
+                self._check_path(path, principal)
             body = await self._body(each, headers, receive)
             _check_site(body, path, principal)
             call: Call[Any] = Call(
@@ -212,7 +221,7 @@ class Gate:
         return raw
 
     def check_address(self, peer: str) -> None:
-        if not self._networks:
+        if not self._networks or peer in self._admitted:
             return
         try:
             address = ipaddress.ip_address(peer)
@@ -221,6 +230,14 @@ class Gate:
         mapped = getattr(address, "ipv4_mapped", None)
         if not any((mapped or address) in network for network in self._networks):
             raise Forbidden("this address is not allowed")
+        if len(self._admitted) < ADMITTED_MAX:
+            self._admitted.add(peer)
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        """HTTP/1.0 knows no Host; of HTTP/1.1 the server has seen to it that there is one."""
+        host = headers.get("host")
+        if host is not None and self._hosts is not None:
+            self._hosts.check(host)
 
     def _check_token(
         self, operation: Operation, scope: Scope, headers: Mapping[str, str], peer: str, now: Moment
@@ -329,7 +346,7 @@ async def whole_body(receive: Receive, headers: Mapping[str, str], limit_bytes: 
             raise TooLarge(f"the body may have at most {limit_bytes} bytes", limit_bytes=limit_bytes)
         chunks.append(chunk)
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join(chunks) if len(chunks) > 1 else chunk
 
 
 async def send_raw(raw: Raw, send: Send) -> None:
@@ -337,6 +354,15 @@ async def send_raw(raw: Raw, send: Send) -> None:
     length = (b"content-length", str(len(raw.body)).encode())
     await send({"type": "http.response.start", "status": raw.status, "headers": [*raw.headers, length]})
     await send({"type": "http.response.body", "body": raw.body, "more_body": False})
+
+
+async def send_at_once(raw: Raw, scope: Scope, send: Send) -> None:
+    """One whole response to a request that nothing stands around; in one message where the server takes it."""
+    if WHOLE not in (scope.get("extensions") or {}):
+        await send_raw(raw, send)
+        return
+    message: Any = {"type": WHOLE, "status": raw.status, "headers": raw.headers, "body": raw.body}
+    await send(message)
 
 
 def bug_raw(request_id: str) -> Raw:
@@ -378,12 +404,12 @@ def problem_raw(error: SiteError, request_id: str) -> Raw:
 
 
 def _encoded(operation: Operation, reply: Struct | Answer, request_id: str) -> Raw:
-    answer = reply if isinstance(reply, Answer) else Answer(reply)
-    status = answer.status or operation.status
-    body = encode(answer.reply) if isinstance(answer.reply, Struct) else answer.reply or b""
-    headers = [(b"content-type", operation.media.encode()), (b"x-request-id", request_id.encode())]
-    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
-    return Raw(status=status, body=body, headers=tuple(headers))
+    headers = (b"content-type", operation.media.encode()), (b"x-request-id", request_id.encode())
+    if not isinstance(reply, Answer):
+        return Raw(status=operation.status, body=encode(reply), headers=headers)
+    body = encode(reply.reply) if isinstance(reply.reply, Struct) else reply.reply or b""
+    more = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+    return Raw(status=reply.status or operation.status, body=body, headers=(*headers, *more))
 
 
 def _is_form(given: str, operation: Operation) -> bool:
@@ -439,7 +465,7 @@ def _bearer(scope: Scope, headers: Mapping[str, str]) -> str:
     bearer = bearer.strip()
     if scheme.lower() != "bearer" or not 0 < len(bearer) <= BEARER_MAX_CHARS:
         raise Unauthenticated("a bearer token is needed; get one at POST /v1/oauth/token")
-    if [name for name, _ in scope["headers"]].count(b"authorization") != 1:
+    if len(headers) != len(scope["headers"]) and [name for name, _ in scope["headers"]].count(b"authorization") != 1:
         raise Unauthenticated("there are two Authorization headers")
     return bearer
 

@@ -17,3 +17,15 @@ NO_INSTANTS = (
 """T04"""
 FAR_INSTANTS = ("0001-01-01T00:00:00Z", "1969-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 """T05"""
+WRONG_HOSTS = (
+    ("elsewhere.example", 421),
+    ("localhost.elsewhere.example:8443", 421),
+    ("127.0.0.1.elsewhere.example", 421),
+    ("a b", 400),
+    ("localhost:port", 400),
+    ("[::1", 400),
+    ("x@localhost", 400),
+)
+"""Q11: none of our names, and no names at all"""
+OUR_HOSTS = ("localhost", "LOCALHOST:8443", "127.0.0.1", "[::1]:8443", "localhost.")
+"""Q11: with a port, in capitals, as addresses"""

@@ -14,7 +14,15 @@ import pytest
 from msgspec import Struct
 
 from shared.contract.telemetry import SAMPLES_PER_BATCH_MAX
-from tests.contract.catalogue import FAR_INSTANTS, NO_INSTANTS, NOT_FINITE, NUMBERS_AS_TEXT, TOO_LONG_NUMBERS
+from tests.contract.catalogue import (
+    FAR_INSTANTS,
+    NO_INSTANTS,
+    NOT_FINITE,
+    NUMBERS_AS_TEXT,
+    OUR_HOSTS,
+    TOO_LONG_NUMBERS,
+    WRONG_HOSTS,
+)
 from tests.contract.enexa.http import Http, http
 from tests.integration.enexa.stage import PAGE_TIME, Stage
 
@@ -190,6 +198,9 @@ def header_rows() -> Iterator[Row]:
         yield Row(row="Q06", status=415, body=good, headers={"Content-Type": media})
     for coding in ("gzip", "br", "unknown"):
         yield Row(row="Q07", status=415, body=good, headers={**JSON, "Content-Encoding": coding})
+    for host, status in WRONG_HOSTS:
+        yield Row(row=f"Q11 {host}", status=status, body=good, headers={**JSON, "Host": host})
+        yield Row(row=f"Q11 page {host}", status=status, method="GET", path="/login", headers={"Host": host})
     for method, path in (
         ("PUT", TELEMETRY),
         ("DELETE", CONFIG),
@@ -249,11 +260,12 @@ async def test_goal_g2_what_is_good_is_taken_so_that_the_rows_above_are_refused_
         statuses = [(await link.send("POST", TELEMETRY, as_="CTRL001", json=each)).status for each in good]
         tiny = encoded(sample()).replace(b"}", b',"aux_kw":1e-400}')
         small = await link.send("POST", TELEMETRY, as_="CTRL001", data=tiny, headers=JSON)
+        hosts = [(await link.send("GET", "/v1/health", headers={"Host": host})).status for host in OUR_HOSTS]
         xml = await link.send("GET", "/v1/sites", as_="viewer", headers={"Accept": "text/xml"})
         head = await link.send("HEAD", "/v1/sites", as_="viewer")
         lower = await link.send("GET", "/v1/sites", headers={"Authorization": f"bearer {await link.token('viewer')}"})
 
-    assert [*statuses, small.status] == [200] * 7
+    assert [*statuses, small.status, *hosts] == [200] * (7 + len(OUR_HOSTS))
     assert (xml.status, xml.headers["content-type"]) == (200, "application/json")
     assert (head.status, head.body, lower.status) == (200, b"", 200)
 

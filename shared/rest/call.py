@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import msgspec
 from msgspec import Struct
 
@@ -30,15 +30,15 @@ from shared.errors import (
     Unauthenticated,
     family,
 )
+from shared.rest.origin import Answer, Origin, Request
 
 REPLY_MAX_BYTES = 8 * 1024 * 1024
+CONNECT_WITHIN_S = 2.0
 DOWNLOAD_WITHIN_S = 600.0
 TOKEN_RENEWAL_S = 60.0
 TOKEN_CALLS = 2
 TOKEN_CALLS_PER_S = 60.0
 """A peer that refuses whatever token it gives is asked for another one twice a minute at most."""
-
-KEEP_ALIVE_REAL_S = 10.0
 
 REFUSALS = {each.code: each for each in family(Refused)}
 
@@ -67,12 +67,12 @@ class Caller:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._clock = clock
-        self._tls = _client_context(ca_file) if base_url.startswith("https:") else None
+        tls = _client_context(ca_file) if base_url.startswith("https:") else None
+        self._origin = Origin(self._base_url, tls=tls, connect_s=min(CONNECT_WITHIN_S, timeout_s))
         self._client_id = client_id
         self._secret = secret
         self._token_operation = token_operation
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(2.0, timeout_s), sock_read=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._timeout_s = timeout_s
         self._token: TokenReply | None = None
         self._token_until_s = 0.0
         self._asked_s: deque[float] = deque(maxlen=TOKEN_CALLS)
@@ -108,27 +108,22 @@ class Caller:
     ) -> None:
         """A file, written as it comes. Raises like `call`; PeerDown also where it is larger than `limit_bytes`."""
         bearer = await self._bearer(renew=False)
-        url = self._base_url + operation.path.format(**path)
-        sent = {"Authorization": f"Bearer {bearer}", "Accept-Encoding": "identity"}
-        timeout = aiohttp.ClientTimeout(total=DOWNLOAD_WITHIN_S, connect=2.0, sock_read=self._timeout.sock_read)
-        try:
-            async with self._open().get(url, headers=sent, allow_redirects=False, timeout=timeout) as response:
-                if response.status != operation.status:
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    raise _refusal(operation, response.status, headers, await _capped(response))
-                size = 0
-                async for chunk in response.content.iter_chunked(64 * 1024):
-                    size += len(chunk)
-                    if size > limit_bytes:
-                        raise PeerDown(f"the file is larger than {limit_bytes} bytes")
-                    into.write(chunk)
-        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
-            raise PeerDown(f"no file from {self._base_url}: {_told(error)}", operation=operation.name) from error
+        request = Request(
+            method=operation.method,
+            target=_target(operation, path, None),
+            headers={"Authorization": f"Bearer {bearer}", "Accept-Encoding": "identity"},
+            body=None,
+            within_s=DOWNLOAD_WITHIN_S,
+            silent_s=self._timeout_s,
+            body_max_bytes=limit_bytes,
+            into=into,
+        )
+        answer = await self._send(operation, request)
+        if answer.status != operation.status:
+            raise _refusal(operation, answer)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._origin.close()
 
     async def _bearer(self, *, renew: bool, refused: str | None = None) -> str:
         async with self._token_lock:
@@ -165,53 +160,57 @@ class Caller:
         *,
         bearer: str | None,
     ) -> Reply:
-        url = self._base_url + operation.path.format(**(path or {}))
         sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         if payload is not None:
             sent["Content-Type"] = "application/json"
         if bearer is not None:
             sent["Authorization"] = f"Bearer {bearer}"
+        request = Request(
+            method=operation.method,
+            target=_target(operation, path, query),
+            headers=sent,
+            body=payload,
+            within_s=self._timeout_s,
+            silent_s=self._timeout_s,
+            body_max_bytes=REPLY_MAX_BYTES,
+        )
+        return self._read(operation, await self._send(operation, request))
+
+    async def _send(self, operation: Operation, request: Request) -> Answer:
         try:
-            async with self._open().request(
-                operation.method, url, data=payload, headers=sent, params=query, allow_redirects=False
-            ) as response:
-                raw = await _capped(response)
-                return self._read(operation, response, raw)
-        except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
+            return await self._origin.exchange(request)
+        except OSError as error:
             raise PeerDown(f"no answer from {self._base_url}: {_told(error)}", operation=operation.name) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                ssl=self._tls if self._tls is not None else True, limit=16, keepalive_timeout=KEEP_ALIVE_REAL_S
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
-
-    def _read(self, operation: Operation, response: aiohttp.ClientResponse, raw: bytes) -> Reply:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        status = response.status
+    def _read(self, operation: Operation, answer: Answer) -> Reply:
+        status, headers = answer.status, answer.headers
         if status in (204, 304):
             return Reply(None, status, headers)
         if 200 <= status < 300:
             try:
-                message = decode_reply(raw, operation.reply) if operation.reply is not None else None
+                message = decode_reply(answer.body, operation.reply) if operation.reply is not None else None
             except InvalidMessage as error:
                 raise PeerDown(f"{self._base_url} answered {operation.name} with something else") from error
             return Reply(message, status, headers)
-        raise _refusal(operation, status, headers, raw)
+        raise _refusal(operation, answer)
 
 
-def _refusal(operation: Operation, status: int, headers: Mapping[str, str], raw: bytes) -> SiteError:
+def _target(operation: Operation, path: Mapping[str, str] | None, query: Mapping[str, str] | None) -> str:
+    target = operation.path
+    if path:
+        target = target.format(**{name: quote(value, safe="") for name, value in path.items()})
+    return f"{target}?{urlencode(query)}" if query else target
+
+
+def _refusal(operation: Operation, answer: Answer) -> SiteError:
+    status = answer.status
     try:
-        problem = msgspec.json.decode(raw, type=Problem)
+        problem = msgspec.json.decode(answer.body, type=Problem)
     except msgspec.DecodeError:
         problem = Problem(title="", status=status, code="")
     detail = problem.detail or f"HTTP {status}"
     if status in (429, 503):
-        return PeerBusy(detail, retry_after_s=_retry_after_s(headers), code=problem.code, status=status)
+        return PeerBusy(detail, retry_after_s=_retry_after_s(answer.headers), code=problem.code, status=status)
     if status >= 500 or status < 400:
         return PeerDown(f"HTTP {status}: {detail}", operation=operation.name, status=status)
     fallback = Unauthenticated if status == 401 else Refused
@@ -223,17 +222,6 @@ def _refusal(operation: Operation, status: int, headers: Mapping[str, str], raw:
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     value = headers.get("retry-after", "")
     return float(value) if value.isdigit() else 1.0
-
-
-async def _capped(response: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_chunked(64 * 1024):
-        size += len(chunk)
-        if size > REPLY_MAX_BYTES:
-            raise PeerDown("the reply is larger than 8 MB")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _client_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from services.amperio.conformance.command import add_arguments as add_kit_arguments
 from services.amperio.conformance.command import run as run_kit
@@ -15,9 +16,12 @@ from services.amperio.controllers import CONTROLLERS, Controllers
 from services.amperio.locks import LOCKS, Locks
 from services.amperio.settings import Settings, settings_from, station_address
 from services.amperio.site.commissioning import SelfTest
+from services.amperio.version import VERSION
 from shared.errors import BadInput, SiteError, UnknownSite
 from shared.logs import set_up_logs
 from shared.rest import starting
+
+log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
     starting.begin()
     set_up_logs("amperio", level=settings.log_level, form=settings.log_format)
+    log.info("starting", version=VERSION, data_dir=str(settings.data_dir))
     import uvloop  # noqa: PLC0415 -- not there on every platform, and `lock` needs no loop
 
     # The store answers from its own thread: with the default of 5 ms it would wait for the loop more than for the disk.

@@ -71,7 +71,8 @@ def open_connection(
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
     if max_bytes is not None:
         connection.execute(f"PRAGMA max_page_count = {max(max_bytes // PAGE_BYTES, 64)}")
-    connection.execute(SCHEMA)
+    with connection:
+        connection.execute(SCHEMA)  # in one transaction: a first start on a busy disk waits for one fsync, not for nine
     return connection
 
 

@@ -18,8 +18,9 @@ import structlog
 from msgspec import Struct
 
 from services.enexa.planning.problem import PlanRequest
+from services.enexa.planning.travel import schedule_of
 from services.enexa.state import PlanReport
-from shared.contract.schedule import ScheduleSlot, SiteSchedule
+from shared.contract.schedule import SiteSchedule
 from shared.errors import SiteError, SolverFailed
 
 if TYPE_CHECKING:
@@ -108,35 +109,7 @@ def make(request: PlanRequest) -> bytes:
     from services.enexa.planning.worker import make_plan  # noqa: PLC0415 -- the solver is loaded in the worker only
 
     plan = make_plan(request)
-    return msgspec.msgpack.encode(Planned(schedule=schedule_of(plan, request), report=report_of(plan)))
-
-
-def schedule_of(plan: "Plan", request: PlanRequest) -> SiteSchedule:
-    """The planner's schedule as it travels."""
-    made = plan.schedule
-    return SiteSchedule(
-        site_id=plan.site_id,
-        version=made.version,
-        valid_from=made.valid_from,
-        valid_until=made.valid_until,
-        slots=tuple(
-            ScheduleSlot(
-                start=slot.start,
-                setpoint_kw=slot.setpoint_kw,
-                soc_target_pct=slot.soc_target_pct,
-                reserve_pct=slot.reserve_pct,
-                import_gate_kw=slot.import_gate_kw,
-                price_eur_per_mwh=slot.price_eur_per_mwh,
-                zone=slot.zone,
-                reason=slot.reason.value,
-                marginal_eur_per_kwh=slot.marginal_eur_per_kwh,
-                ev_kw=max(slot.ev_kw, 0.0),
-                import_kw=max(slot.import_kw, 0.0),
-            )
-            for slot in made.slots
-        ),
-        made_at=request.now,
-    )
+    return msgspec.msgpack.encode(Planned(schedule=schedule_of(plan, made_at=request.now), report=report_of(plan)))
 
 
 def report_of(plan: "Plan") -> PlanReport:

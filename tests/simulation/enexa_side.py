@@ -24,7 +24,7 @@ from services.enexa.dispatching.triggers import Trigger
 from services.enexa.planning.assembly import assemble
 from services.enexa.planning.planner import plan
 from services.enexa.planning.solver import Solver
-from services.enexa.planning_job import schedule_of
+from services.enexa.planning.travel import schedule_of
 from services.enexa.planning_request import plan_request
 from services.enexa.pricing import PriceSource
 from services.enexa.registry.configs import first_version
@@ -510,7 +510,7 @@ class EnexaSide:
             at = self.clock.now()
             self._planning = False
             self.archive.version = version
-            self.archive.schedule = schedule_of(made, request)
+            self.archive.schedule = schedule_of(made, made_at=request.now)
             self.plan_count += 1
             self.core.on_schedule(at, self.archive.schedule)
             self._journal.note(at, "enexa", "plan_made", trigger=trigger, version=version)

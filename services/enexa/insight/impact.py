@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 
 from msgspec import Struct
 
+from services.enexa.market.emissions import CO2_KG_PER_KWH
 from services.enexa.market.prices import PriceSeries
 from services.enexa.market.settlement import Settlement, SlotEnergy, settle
 from services.enexa.market.tariffs import Tariff
@@ -19,8 +20,6 @@ from shared.energy.slots import slot_start
 
 MINUTE_H = 1.0 / 60.0
 MINUTES_PER_SLOT = 15
-CO2_KG_PER_KWH = 0.363
-"""Germany's electricity mix of 2024, a mean of the year (Umweltbundesamt); hourly intensities are not held here."""
 NO_PLAN = "no plan"
 
 

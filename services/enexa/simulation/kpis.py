@@ -3,6 +3,7 @@
 import numpy as np
 from msgspec import Struct
 
+from services.enexa.market.emissions import CO2_KG_PER_KWH
 from services.enexa.planning.bounds import whole_battery
 from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED, Floats
 from services.enexa.simulation.site import NO_BATTERY, STEP_S, STEPS_PER_SLOT, Run
@@ -42,8 +43,11 @@ class Kpis(Struct, frozen=True, kw_only=True):
     demand_charge_eur: float
     revenue_eur: float
     cost_eur: float
+    left_eur: float
+    unserved_eur: float
     net_eur: float
     margin_eur: float
+    co2_kg: float
 
 
 def kpis_of(run: Run) -> Kpis:
@@ -89,8 +93,11 @@ def kpis_of(run: Run) -> Kpis:
         demand_charge_eur=demand_eur,
         revenue_eur=revenue_eur,
         cost_eur=cost_eur,
+        left_eur=left_eur,
+        unserved_eur=tariff.unserved_eur_per_kwh * unserved_kwh,
         net_eur=cost_eur - left_eur + tariff.unserved_eur_per_kwh * unserved_kwh,
         margin_eur=revenue_eur - cost_eur - demand_eur + left_eur,
+        co2_kg=CO2_KG_PER_KWH * energy[IMPORT],
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enexa.insight.impact import CO2_KG_PER_KWH, NO_PLAN, ImpactView, by_cause, day_line, impact
+from services.enexa.insight.impact import NO_PLAN, ImpactView, by_cause, day_line, impact
+from services.enexa.market.emissions import CO2_KG_PER_KWH
 from services.enexa.market.prices import PriceSeries
 from services.enexa.market.tariffs import Tariff
 from shared.contract.reads import Point

@@ -24,6 +24,8 @@ T = TypeVar("T", bound=Struct)
 READ_INPUT, READ_HOLDING, WRITE_ONE, WRITE_MANY = 4, 3, 6, 16
 MOST_WORDS_READ, MOST_WORDS_WRITTEN = 125, 123
 CHARGER_2_OFFSET = 10_000
+LEAST_FLOAT = 2.0**-126
+"""The least that a float of two words says with all its digits."""
 
 
 class Kind(Enum):
@@ -132,7 +134,7 @@ class Field(Struct, frozen=True, kw_only=True):
         kind = self.reg.kind
         if isinstance(raw, bytes):
             return raw.rstrip(b"\0 ").decode("ascii", "replace")
-        if raw == kind.sentinel or not math.isfinite(raw):
+        if raw == kind.sentinel or not _says_something(raw):
             return None
         if self.choices is not None:
             return _choice(self.choices, int(raw))
@@ -282,9 +284,14 @@ def _value_reader(field: Field) -> Callable[[float | bytes], Value]:
     if field.choices is not None:
         return cache(field.value_of)  # at most 65536 words, in truth a handful
     if kind is F32:
-        return lambda raw: cast("float", raw) * factor + 0.0 if math.isfinite(cast("float", raw)) else None
+        return lambda raw: cast("float", raw) * factor + 0.0 if _says_something(cast("float", raw)) else None
     sentinel = kind.sentinel
     return lambda raw: None if raw == sentinel else cast("float", raw) * factor + 0.0
+
+
+def _says_something(raw: float) -> bool:
+    """NaN and infinity say nothing, and a subnormal float is words that belong to something else."""
+    return math.isfinite(raw) and (raw == 0.0 or abs(raw) >= LEAST_FLOAT)
 
 
 def _fields(span: Span[T]) -> dict[str, Field]:

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.amperio.site.fallback import slot_in_force
+from services.amperio.site.outbox import Cursor, Outbox, Row
 from shared.chargepost.registers import MANAGEMENT
-from shared.contract.dispatch import ImportKw, SetGridRequest
+from shared.contract.dispatch import CommandStatus, ImportKw, SetGridRequest
 from shared.contract.events import EventKind
 from shared.contract.schedule import ScheduleSlot, SiteSchedule
 from shared.errors import StaleCommand
@@ -53,6 +54,15 @@ def test_goal_e2_telemetry_is_numbered_in_the_order_of_seconds_whatever_the_date
     assert len(bench.samples) >= 15
     stamps = [sample.timestamp for sample in bench.samples]
     assert stamps != sorted(stamps), "the dates jump"
+    outbox = Outbox(SITE, "epoch", Cursor())
+    told: list[Row] = []
+    for sample in bench.samples:
+        rows = outbox.rows_for(sample, period_s=1.0)
+        outbox.kept(rows)
+        told += rows
+    assert [row.seq for row in told] == list(range(1, len(told) + 1))
+    assert [row.at for row in told if not row.is_gap] == stamps
+    assert len(told) - len(stamps) == 1, "two hours forward look like two hours without a sample, and are told as such"
 
 
 # ---- E3: the days of 92 and 100 quarter hours ------------------------------------------------------------------------
@@ -102,6 +112,49 @@ def test_goal_e3_the_control_slots_by_local_time_are_followed_twice_or_never(day
     assert wrong is (slots == 100), "in spring an hour is simply missing; in autumn one is followed twice"
 
 
+# ---- E4: pauses ------------------------------------------------------------------------------------------------------
+
+BURST_MAX = 15
+"""Writes in the ten seconds after a pause: control taken back, limits, a setpoint, and a beat every third second."""
+
+
+def pauses(count: int, seed: int) -> None:
+    """The program stands still for 5 to 600 s, beside a station that does not; what falls due meanwhile has fallen."""
+    chance = random.Random(seed)
+    bench = Bench().online(-10.0, -10.0, -10.0, -10.0)
+    for number in range(count):
+        bench.schedule = a_schedule(bench.now, -10.0, -10.0, -10.0, -10.0)
+        bench.give(schedule=bench.schedule).seconds(20)
+        pause_s = chance.randint(5, 600)
+        until = bench.now.at + timedelta(seconds=chance.uniform(1.0, pause_s - 1.0))
+        acting = bench.send(bench.battery(-33.0, valid_until=until, command_id=f"acting-{number}"))
+        waiting = bench.battery(-44.0, valid_until=until, command_id=f"waiting-{number}")
+        bench.agent.admit(bench.now, waiting)
+        bench.give(released=(waiting.command_id,))
+
+        bench.rig.run(pause_s)
+        written, sampled = len(bench.writes), len(bench.samples)
+        bench.seconds(10)
+
+        assert len(bench.writes) - written <= BURST_MAX, "nothing is caught up"
+        assert len(bench.samples) - sampled <= 10
+        assert {sample.active_command_id for sample in bench.samples[sampled:]} == {None}
+        assert all(sample.control.wish_kw not in (-33.0, -44.0) for sample in bench.samples[sampled:])
+        assert bench.record(waiting.command_id or "").status is CommandStatus.EXPIRED
+        assert acting.status is CommandStatus.APPLIED
+        bench.seconds(15)
+        assert control_seen(bench), "whether it had tripped or not"
+
+
+def test_goal_e4_whatever_the_pause_nothing_that_expired_in_it_acts_and_nothing_is_caught_up() -> None:
+    pauses(6, seed=4)
+
+
+@pytest.mark.soak
+def test_goal_e4_two_hundred_pauses() -> None:
+    pauses(200, seed=5)
+
+
 # ---- D10: reboots ----------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +165,7 @@ def control_seen(bench: Bench) -> bool | None:
 def reboots(count: int, seed: int) -> None:
     """At a random phase of a charging session: noticed, healed in order, and no energy ever falls."""
     chance = random.Random(seed)
-    bench = Bench().online(-30.0, -30.0, -30.0, -30.0)
+    bench = Bench(Rig("reference_day", soc_pct=60.0)).online(-30.0, -30.0, -30.0, -30.0)
     for _ in range(count):
         bench.schedule = a_schedule(bench.now, -30.0, -30.0, -30.0, -30.0)
         bench.rig.plug(max_kw=90.0)
@@ -129,8 +182,7 @@ def reboots(count: int, seed: int) -> None:
             assert bench.now.s - began_s <= 60.0 + 15.0, "in control again 15 s after it is back"
         names = [name for write in bench.writes[written:] for name in write.names]
         assert "management.operation_mode" in names
-        if "management.clearance_kw" in names:
-            assert names.index("management.clearance_kw") < names.index("management.operation_mode")
+        assert names.index("management.clearance_kw") < names.index("management.operation_mode")
         bench.seconds(30)
         kinds = [event.kind for event in bench.events[told:]]
         assert EventKind.CONTROL_REGAINED in kinds or EventKind.MODE_CHANGED in kinds

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.amperio.site.image import SiteImage, image_of
+from services.amperio.site.image import _PLAUSIBLE, SiteImage, image_of
 from services.amperio.site.reads import EVERY_CYCLE, IN_TURN, AnySpan, Reading, plan_reads, reads_of_cycle
 from services.amperio.site.trust import Trust
 from shared.chargepost.layout import F32, I32, U16, U32, Field
@@ -50,6 +50,27 @@ def test_d8_every_register_that_says_not_available_is_unknown(span: AnySpan, fie
     for raw in NOTHING[field.reg.kind]:
         found = value(image_with(span, field, raw), span, field)
         assert found is None or field.name in ("warnings", "errors")
+
+
+ONE_WORD = (b"\x80\x00", b"\x7f\xff", b"\xff\xff")
+TWO_WORDS = (b"\x80\x00\x00\x00", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01")
+"""What devices say instead of "not available"; the last is a subnormal float."""
+
+
+def test_d8_whatever_a_register_says_is_unknown_or_possible() -> None:
+    bounds = {(place, name): (low, high) for place, rows in _PLAUSIBLE.items() for name, low, high in rows}
+    tried = 0
+    for span, field in FIELDS:
+        place = span.name.rstrip("_12")
+        for raw in ONE_WORD if field.words == 1 else (*TWO_WORDS, *NOTHING[F32]):
+            found = value(image_with(span, field, raw), span, field)
+            if found is None or (place, field.name) not in bounds:
+                continue
+            low, high = bounds[place, field.name]
+            assert low <= found <= high, f"{span.name}.{field.name} says {found}"
+            assert field.reg.kind is not F32 or found == 0.0 or abs(found) > 1e-37, "a subnormal is no number"
+            tried += 1
+    assert tried > 10
 
 
 @pytest.mark.parametrize("soc_pct", [101, 255, 1000, 65_535])

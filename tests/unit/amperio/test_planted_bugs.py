@@ -8,34 +8,42 @@ import pytest
 from msgspec import Struct
 
 from services.amperio.site import agent, autonomy, limits, trust
+from services.amperio.site import image as images
 from services.amperio.site.agent import SiteAgent
 from services.amperio.site.autonomy import Autonomy
 from services.amperio.site.control import Wish
+from services.amperio.site.desk import Desk
 from services.amperio.site.image import SiteImage
 from services.amperio.site.ledger import Ledger
 from services.amperio.site.limits import LimitsInForce
-from services.amperio.site.outbox import Courier, EventBox, Outbox, Thinning
+from services.amperio.site.outbox import Courier, EventBox, Outbox, Row, Thinning
 from services.amperio.site.translate import Wanted, writes_for
 from services.amperio.site.watchdog import Beat, Duty, Watchdog
 from shared.chargepost.layout import RegisterWrite
+from shared.chargepost.registers import GRID
 from shared.clock import ManualClock
-from shared.contract.telemetry import Mode
+from shared.contract.dispatch import SetBatteryPower
+from shared.contract.telemetry import Mode, Telemetry
 from shared.moment import Moment
 from tests.unit.amperio import (
     test_agent,
     test_autonomy,
+    test_events,
     test_goals,
+    test_goals_time,
     test_image,
     test_ledger,
     test_limits,
     test_outbox,
     test_watchdog,
 )
+from tests.unit.emulator.rig import NOON
 
 REAL_LIMITS = limits.limits_in_force
 REAL_TICK = Watchdog.tick
 REAL_WRITES = writes_for
 REAL_SILENCE = Autonomy._silence
+REAL_OBSERVE = Autonomy.observe
 
 
 class Bug(Struct, frozen=True, kw_only=True):
@@ -106,6 +114,37 @@ def word_by_word(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
     )
 
 
+def with_another_function(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
+    return tuple(msgspec.structs.replace(each, function=23) for each in REAL_WRITES(wanted, image))
+
+
+def setpoints_first(wanted: Wanted, image: SiteImage) -> tuple[RegisterWrite, ...]:
+    return tuple(reversed(REAL_WRITES(wanted, image)))
+
+
+def counts_by_the_date(self: Autonomy, now: Moment, **more: Any) -> Any:
+    return REAL_OBSERVE(self, Moment((now.at - NOON).total_seconds(), now.at), **more)
+
+
+def numbers_by_the_date(self: Outbox, sample: Telemetry, **_: Any) -> tuple[Row, ...]:
+    return (Row(seq=int(sample.timestamp.timestamp()), at=sample.timestamp, body=b""),)
+
+
+def a_wish_for_ever(self: Desk, _: Moment) -> Wish | None:
+    command = self.energy.command if self.energy is not None else None
+    if not isinstance(command, SetBatteryPower):
+        return None
+    return Wish(quantity="battery", kw=command.params.power_kw, command_id=command.command_id)
+
+
+def takes_the_sentinel(decoded: Any, bounds: Any) -> Any:
+    """What comes of a table that knows no 'not available': the number that the words would be."""
+    if decoded is None:
+        return None
+    unknown = {name: 0.0 for name, *_ in bounds if getattr(decoded, name) is None}
+    return msgspec.structs.replace(decoded, **unknown)
+
+
 def always_on(_: Any) -> bool:
     return True
 
@@ -169,6 +208,35 @@ BUGS = [
         proof=test_image.test_c11_a_state_of_charge_that_jumps_halves_the_power_until_it_has_stood_for_a_minute),
     Bug(goal="C13", of=trust, name="FROZEN_AFTER_S", instead=1e9,
         proof=test_image.test_c13_a_station_whose_registers_stand_still_is_stale_within_ten_seconds),
+    Bug(goal="B3", of=Desk, name="expire", instead=takes_all,
+        proof=test_goals_time.test_goal_e4_whatever_the_pause_nothing_that_expired_in_it_acts_and_nothing_is_caught_up),
+    Bug(goal="B9", of=SiteImage, name="controlled", instead=property(always_on),
+        proof=test_goals.test_b9_control_that_is_lost_at_any_phase_is_seen_told_and_taken_back),
+    Bug(goal="B11", of=agent, name="limits_in_force", instead=unlimited,
+        proof=test_goals.test_b11_whatever_is_asked_nothing_is_written_outside_the_envelope_and_a_clamp_says_so),
+    Bug(goal="C4", of=agent, name="limits_in_force", instead=unlimited,
+        proof=test_goals.test_c15_from_whatever_it_finds_a_start_writes_limits_first_and_no_setpoint),
+    Bug(goal="D8", of=images, name="_plausible", instead=takes_the_sentinel,
+        proof=test_image.test_d8_every_register_that_says_not_available_is_unknown,
+        given={"span": GRID, "field": GRID.fields["grid_kw"]}),
+    Bug(goal="D8", of=images, name="_plausible", instead=lambda decoded, _: decoded,
+        proof=test_image.test_d8_whatever_a_register_says_is_unknown_or_possible),
+    Bug(goal="D9", of=agent, name="writes_for", instead=with_another_function,
+        proof=test_agent.test_b10_every_32_bit_value_goes_in_one_fc_16_and_d9_no_other_code_is_used),
+    Bug(goal="D10", of=SiteImage, name="controlled", instead=property(always_on),
+        proof=test_goals_time.test_goal_d10_reboots_at_random_phases_are_noticed_and_healed_in_order),
+    Bug(goal="D10", of=agent, name="writes_for", instead=setpoints_first,
+        proof=test_goals_time.test_goal_d10_reboots_at_random_phases_are_noticed_and_healed_in_order),
+    Bug(goal="E1", of=SiteAgent, name="_note_clock_step", instead=takes_all,
+        proof=test_events.test_goal_e1_a_stepped_clock_is_told_once_and_moves_nothing_else, given={"step_s": 61}),
+    Bug(goal="E1", of=autonomy.Autonomy, name="observe", instead=counts_by_the_date,
+        proof=test_events.test_goal_e1_a_stepped_clock_is_told_once_and_moves_nothing_else, given={"step_s": 3600}),
+    Bug(goal="E2", of=Ledger, name="check_time", instead=takes_all,
+        proof=test_goals_time.test_goal_e2_of_a_thousand_skews_exactly_those_within_the_window_are_admitted),
+    Bug(goal="E2", of=Outbox, name="rows_for", instead=numbers_by_the_date,
+        proof=test_goals_time.test_goal_e2_telemetry_is_numbered_in_the_order_of_seconds_whatever_the_date_says),
+    Bug(goal="E4", of=Desk, name="wish", instead=a_wish_for_ever,
+        proof=test_goals_time.test_goal_e4_whatever_the_pause_nothing_that_expired_in_it_acts_and_nothing_is_caught_up),
     Bug(goal="C15", of=SiteAgent, name="_wish", instead=wishes_on_its_own,
         proof=test_agent.test_c15_a_cold_start_without_enexa_writes_limits_and_never_a_setpoint),
 ]  # fmt: skip

@@ -3,17 +3,28 @@
 from calendar import monthrange
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 
 from services.enexa.market.tariffs import Tariff
-from services.enexa.planning.forecast import Floats, clear_sky_pv_kw, estimate_prices, learn_arrivals, sample_ev_kw
-from services.enexa.planning.problem import Outcome, PlanProblem, PlanRequest, Plant, Scenario
-from services.enexa.planning.program import Integers
+from services.enexa.planning.forecast import (
+    Floats,
+    clear_sky_pv_kw,
+    estimate_prices,
+    learn_arrivals,
+    price_errors,
+    sample_ev_kw,
+    sky_ratios,
+)
+from services.enexa.planning.layout import Integers
+from services.enexa.planning.problem import BatteryString, ImportCap, Outcome, PlanProblem, PlanRequest, Plant, Scenario
 from services.enexa.planning.tuning import Tuning
 from shared.energy.slots import MARKET_ZONE, SLOT_S, local_day, slot_starts
 from shared.errors import InputsStale, OutOfBounds
 
+Columns: TypeAlias = tuple[tuple[float, ...] | None, ...]
 POLICY_SAMPLES = 200
 OUTCOMES = 6
 MAX_HORIZON_H = 72.0
@@ -29,6 +40,7 @@ def assemble(request: PlanRequest) -> PlanProblem:
     caps_kw = import_caps_kw(request, starts)
     ev_kw = _ev_minutes(request, starts, first_slot_s)
     own_kw = (request.own_consumption_kw,) * len(starts)
+    pv_kw = clear_sky_pv_kw(request.pv, starts, SLOT_S) if request.pv else (0.0,) * len(starts)
     shares = substeps(ev_kw, first_slot_s, len(starts), gap_limit_kw(request, caps_kw))
     return PlanProblem(
         site_id=request.site_id,
@@ -44,15 +56,22 @@ def assemble(request: PlanRequest) -> PlanProblem:
         price_published=published,
         own_kw=own_kw,
         ev_loss_ratio=request.ev_loss_ratio,
-        pv_kw=clear_sky_pv_kw(request.pv, starts, SLOT_S) if request.pv else (0.0,) * len(starts),
+        pv_kw=pv_kw,
         import_cap_kw=caps_kw,
-        scenarios=_scenarios(shares, tuning.scenario_count),
+        scenarios=_scenarios(
+            shares,
+            max(tuning.scenario_count, 1),
+            _pv_by_scenario(request, starts, pv_kw),
+            _prices_by_scenario(request, starts, prices, published),
+        ),
         outcomes=_outcomes(shares),
         energy_kwh=tuple(s.capacity_kwh * soc / 100 for s, soc in zip(plant.strings, request.soc_pct, strict=True)),
         reserve_need_kwh=_reserve_need_kwh(request, shares, caps_kw, first_slot_s),
         peak_so_far_kw=request.peak_so_far_kw,
         peak_eur_per_kw=peak_eur_per_kw(request),
         end_value_eur_per_kwh=end_value_eur_per_kwh(plant, request.tariff, tuning, prices),
+        battery_import_cap_kw=battery_import_cap_kw(request, starts),
+        discharged_today_kwh=request.discharged_today_kwh,
     )
 
 
@@ -64,6 +83,7 @@ def check(request: PlanRequest) -> None:
     for string in plant.strings:
         if not 0 <= string.soc_min_pct < string.soc_max_pct <= 100:
             raise OutOfBounds("The SOC window is upside down", field="soc_min_pct", soc_min_pct=string.soc_min_pct)
+        _check_curve(string)
     if any(not 0 <= soc <= 100 for soc in request.soc_pct):
         raise OutOfBounds("A state of charge lies outside 0 to 100 %", field="soc_pct")
     if not 0 < request.tuning.horizon_h <= MAX_HORIZON_H:
@@ -73,14 +93,51 @@ def check(request: PlanRequest) -> None:
         raise InputsStale("No price covers the present slot; import today's prices", field="prices")
 
 
+def _check_curve(string: BatteryString) -> None:
+    """The curve rises in power and falls in efficiency, or the best plan would start at its end."""
+    segments = string.segments()
+    widths = string.segment_ratios()
+    ratios = [(s.charge_efficiency_ratio, s.discharge_efficiency_ratio) for s in segments]
+    if min(widths) <= 0 or any(not 0 < ratio <= 1 for pair in ratios for ratio in pair):
+        raise OutOfBounds("An efficiency curve needs rising powers and ratios of 0 to 1", field="knees")
+    if any(after[way] > before[way] for before, after in pairwise(ratios) for way in (0, 1)):
+        raise OutOfBounds("An efficiency curve may only get worse with power", field="knees")
+    if string.deep_wear_eur_per_kwh < 0:
+        raise OutOfBounds("Wear by depth cannot earn money", field="deep_wear_eur_per_kwh")
+
+
 def import_caps_kw(request: PlanRequest, starts: tuple[datetime, ...]) -> tuple[float, ...]:
-    """The lowest import limit in force at the start of each slot, kW."""
-    limits = []
-    for start in starts:
-        end = start + timedelta(seconds=SLOT_S)
-        active = (cap.import_kw for cap in request.caps if cap.start < end and (cap.until is None or cap.until > start))
-        limits.append(min(request.plant.import_limit_kw, *active, request.plant.import_limit_kw))
+    """The lowest import limit in force in each slot, kW; a cap on what is steerable leaves own consumption free."""
+    plant, own_kw = request.plant, request.own_consumption_kw
+    limits = [plant.import_limit_kw] * len(starts)
+    for cap in request.caps:
+        if cap.steerable_only and plant.public_points:
+            continue
+        free_kw = own_kw if cap.steerable_only else 0.0
+        _hold(limits, cap, cap.import_kw + free_kw, starts)
     return tuple(limits)
+
+
+def battery_import_cap_kw(request: PlanRequest, starts: tuple[datetime, ...]) -> tuple[float, ...] | None:
+    """What the battery may charge from the grid in each slot, kW; None where nobody holds it."""
+    caps = [cap for cap in request.caps if cap.steerable_only]
+    if not any(any(_in_force(cap, starts)) for cap in caps):
+        return None
+    held = [sum(string.max_charge_kw for string in request.plant.strings)] * len(starts)
+    for cap in caps:
+        _hold(held, cap, cap.import_kw, starts)
+    return tuple(held)
+
+
+def _hold(limits: list[float], cap: ImportCap, limit_kw: float, starts: tuple[datetime, ...]) -> None:
+    for slot, now in enumerate(_in_force(cap, starts)):
+        if now:
+            limits[slot] = min(limits[slot], limit_kw)
+
+
+def _in_force(cap: ImportCap, starts: tuple[datetime, ...]) -> tuple[bool, ...]:
+    slot = timedelta(seconds=SLOT_S)
+    return tuple(cap.start < start + slot and (cap.until is None or cap.until > start) for start in starts)
 
 
 def gap_limit_kw(request: PlanRequest, caps_kw: tuple[float, ...]) -> tuple[float, ...]:
@@ -166,18 +223,42 @@ def substeps(ev_kw: Floats, first_slot_s: float, slots: int, limit_kw: tuple[flo
     return result
 
 
-def _scenarios(shares: Floats, count: int) -> tuple[Scenario, ...]:
-    picked = shares[:, : max(count, 1), :]
-    weight = 1 / picked.shape[1]
+def _scenarios(shares: Floats, count: int, pv_kw: Columns, prices: Columns) -> tuple[Scenario, ...]:
+    picked = shares[:, :count, :]
     return tuple(
         Scenario(
-            weight=weight,
+            weight=1 / picked.shape[1],
             high_share=tuple(picked[0, sample].tolist()),
             high_kw=tuple(picked[1, sample].tolist()),
             low_kw=tuple(picked[2, sample].tolist()),
+            pv_kw=pv_kw[sample],
+            price_eur_per_mwh=prices[sample],
         )
         for sample in range(picked.shape[1])
     )
+
+
+def _pv_by_scenario(request: PlanRequest, starts: tuple[datetime, ...], pv_kw: tuple[float, ...]) -> Columns:
+    """The sun of each scenario: each local day as bright as chance has it; the present slot is as it is."""
+    count = max(min(request.tuning.scenario_count, POLICY_SAMPLES), 1)
+    if request.pv is None or count == 1 or not any(pv_kw[1:]):
+        return (None,) * count
+    rng = np.random.default_rng([request.tuning.seed, 1])
+    bright = sky_ratios(request.pv.recent_ratio, starts, count, rng) / request.pv.recent_ratio
+    bright[:, 0] = 1.0
+    return tuple(tuple(column.tolist()) for column in np.array(pv_kw) * bright)
+
+
+def _prices_by_scenario(
+    request: PlanRequest, starts: tuple[datetime, ...], prices: tuple[float, ...], published: tuple[bool, ...]
+) -> Columns:
+    """The prices of each scenario: the published ones, and behind them the estimate with the error of some past day."""
+    count = max(min(request.tuning.scenario_count, POLICY_SAMPLES), 1)
+    if count == 1 or all(published):
+        return (None,) * count
+    rng = np.random.default_rng([request.tuning.seed, 2])
+    errors = price_errors(request.prices, starts, published, count, rng)
+    return tuple(tuple(column.tolist()) for column in np.array(prices) + errors)
 
 
 def _outcomes(shares: Floats) -> tuple[Outcome, ...]:

@@ -14,8 +14,9 @@ import highspy
 import numpy as np
 from msgspec import Struct
 
+from services.enexa.planning.layout import Integers
 from services.enexa.planning.problem import BatteryString, Plant
-from services.enexa.planning.program import Floats, Integers, Triplets, derating_slope_per_h
+from services.enexa.planning.program import Floats, Triplets, derating_slope_per_h
 from services.enexa.planning.solver import require, run_highs, set_matrix
 
 
@@ -60,6 +61,7 @@ class Bound(Struct, frozen=True, kw_only=True):
     export_kwh: Floats
     charge_kwh: Floats
     discharge_kwh: Floats
+    pv_kwh: Floats
     energy_kwh: Floats
     unserved_by_step_kwh: Floats
     unserved_kwh: float
@@ -93,6 +95,7 @@ def perfect_foresight(given: Foresight) -> Bound:
         export_kwh=flow[EXPORT],
         charge_kwh=flow[CHARGE],
         discharge_kwh=flow[DISCHARGE],
+        pv_kwh=flow[PV],
         energy_kwh=flow[ENERGY],
         unserved_by_step_kwh=flow[UNSERVED],
         unserved_kwh=float(flow[UNSERVED].sum()),
@@ -246,7 +249,7 @@ class _Rows:
         cost[self._flow(ENERGY)[-1]] = -given.end_value_eur_per_kwh
         cost[KINDS * steps] = given.peak_eur_per_kw
         high[self._flow(IMPORT)] = np.minimum(given.import_cap_kw, given.plant.import_limit_kw) * hours
-        high[self._flow(EXPORT)] = np.where(worthless, 0.0, given.plant.export_limit_kw) * hours
+        high[self._flow(EXPORT)] = np.where(worthless, 0.0, given.plant.export_cap_kw) * hours
         high[self._flow(PV)] = given.pv_kw * hours
         high[self._flow(CHARGE)] = battery.max_charge_kw * hours
         high[self._flow(DISCHARGE)] = battery.max_discharge_kw * hours

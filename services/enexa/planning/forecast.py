@@ -43,6 +43,10 @@ PRIOR_HOURLY_SHARE = (
     0.084, 0.083, 0.083, 0.091, 0.082, 0.086, 0.081, 0.053, 0.034, 0.022, 0.015, 0.007,
 )  # fmt: skip
 SIMILAR_DAYS = 5
+ERROR_DAYS = 28
+"""The error of a price estimate is drawn from so many past days."""
+SKY_CONCENTRATION = 4.0
+"""How little days differ in brightness: the share of clear-sky energy is Beta distributed, sd 0.2 at a mean of 0.7."""
 
 
 class ArrivalModel(Struct, frozen=True):
@@ -197,6 +201,12 @@ def estimate_prices(series: PriceSeries, starts: Sequence[datetime]) -> tuple[tu
 
 
 def _similar(series: PriceSeries, start: datetime) -> float:
+    found = _similar_before(series, start) or list(series.price_eur_per_mwh[-96:])
+    return float(np.mean(found)) if found else 0.0
+
+
+def _similar_before(series: PriceSeries, start: datetime) -> list[float]:
+    """The prices at this local time on the last days of the same kind, or else of the other."""
     kind = _day_kind(local_day(start))
     alike: list[float] = []
     other: list[float] = []
@@ -207,8 +217,47 @@ def _similar(series: PriceSeries, start: datetime) -> float:
             (alike if _day_kind(local_day(earlier)) == kind else other).append(price)
         if len(alike) == SIMILAR_DAYS:
             break
-    found = alike or other or list(series.price_eur_per_mwh[-96:])
-    return float(np.mean(found)) if found else 0.0
+    return alike or other
+
+
+def price_errors(
+    series: PriceSeries, starts: Sequence[datetime], published: Sequence[bool], samples: int, rng: np.random.Generator
+) -> Floats:
+    """[sample, slot] what to add to the estimated prices, EUR/MWh: 0 where published.
+
+    Each local day of each sample takes the errors of one past day, hour by hour: what that day's prices were beyond
+    what the days before it let expect. So an error has the shape and the size that errors have here.
+    """
+    errors = np.zeros((samples, len(starts)))
+    first = published.index(False) if False in published else len(starts)
+    hours = [start.replace(minute=0) for start in starts]
+    days = sorted({local_day(start) for start in starts[first:]})
+    found: dict[datetime, float | None] = {}
+    for day in days:
+        drawn = rng.permutation(np.resize(np.arange(1, ERROR_DAYS + 1), max(samples, ERROR_DAYS)))[:samples]
+        for slot in (slot for slot, start in enumerate(starts) if not published[slot] and local_day(start) == day):
+            for sample, back in enumerate(drawn):
+                # From as many days before the first day without prices, whose errors are known today.
+                earlier = _days_before(hours[slot], int(back) + (day - days[0]).days, MARKET_ZONE)
+                if earlier not in found:
+                    found[earlier] = _estimate_error(series, earlier)
+                errors[sample, slot] = found[earlier] or 0.0
+    return errors
+
+
+def _estimate_error(series: PriceSeries, at: datetime) -> float | None:
+    """The price at `at` beyond its estimate from the days before; None where either is unknown."""
+    price = series.price_at(at)
+    alike = _similar_before(series, at)
+    return None if price is None or not alike else price - float(np.mean(alike))
+
+
+def sky_ratios(mean_ratio: float, starts: Sequence[datetime], samples: int, rng: np.random.Generator) -> Floats:
+    """[sample, slot] the share of clear-sky energy, one draw for each local day."""
+    mean = min(max(mean_ratio, 0.05), 0.95)
+    days = sorted({local_day(start) for start in starts})
+    drawn = rng.beta(mean * SKY_CONCENTRATION, (1 - mean) * SKY_CONCENTRATION, (samples, len(days)))
+    return np.asarray(drawn[:, [days.index(local_day(start)) for start in starts]])
 
 
 def _days_before(start: datetime, days: int, zone: ZoneInfo) -> datetime:

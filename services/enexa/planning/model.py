@@ -5,8 +5,10 @@ order of magnitude faster. This is the statement of what the arrays must mean, a
 
 Variables per scenario w, slot t and sub-step k (energies in kWh; sub-step 0 is when the cars need more than the grid):
 
-    import, over (import beyond the cap), export, sun, unserved >= 0,   charge[i], discharge[i] >= 0   per string i
+    import, over (import beyond the cap), export, sun, unserved >= 0
+    charge[i,g], discharge[i,g] >= 0   per string i and segment g of its efficiency curve; without g their sum
     energy[i] at the end of each slot,  short[i] >= 0 of the floor,     peak (kW) once per scenario
+    deep[i], from_deep[i] >= 0  the layer that only deep cycles reach,  given >= 0 of the day's discharge budget
 
 When limits collide they give way in this order, by price: EV service (`unserved_eur_per_kwh`), the grid limit where own
 consumption alone is above it (`grid_breach_eur_per_kwh`; never for a battery or a car), the floor of a battery that
@@ -18,7 +20,7 @@ import numpy as np
 from msgspec import Struct
 
 from services.enexa.planning.problem import PlanProblem, Scenario
-from services.enexa.planning.program import derating_slope_per_h
+from services.enexa.planning.program import derating_slope_per_h, first_deep_kwh, new_days
 
 STEPS = (0, 1)
 
@@ -42,10 +44,16 @@ class ScenarioModel:
         self.ev_kw = (np.array(scenario.high_kw), np.array(scenario.low_kw))
         strings = problem.plant.strings
         self.imports, self.over, self.exports, self.sun, self.unserved = (self._pair() for _ in range(5))
-        self.charge = [self._pair() for _ in strings]
-        self.discharge = [self._pair() for _ in strings]
+        self.pv_kw = np.array(problem.pv_kw if scenario.pv_kw is None else scenario.pv_kw)
+        self.price = scenario.price_eur_per_mwh or problem.price_eur_per_mwh
+        self.charge_parts = [[self._pair() for _ in string.segments()] for string in strings]
+        self.discharge_parts = [[self._pair() for _ in string.segments()] for string in strings]
+        self.charge = [[sum(part[k] for part in parts) for k in STEPS] for parts in self.charge_parts]
+        self.discharge = [[sum(part[k] for part in parts) for k in STEPS] for parts in self.discharge_parts]
         self.energy = [cp.Variable(self.count) for _ in strings]
         self.short = [cp.Variable(self.count, nonneg=True) for _ in strings]
+        self.deep, self.from_deep = ([cp.Variable(self.count, nonneg=True) for _ in strings] for _ in STEPS)
+        self.given = cp.Variable(self.count, nonneg=True)
         self.peak = cp.Variable()
         self.constraints: dict[str, list[cp.Constraint]] = {
             "balance": self.balance(),
@@ -58,6 +66,10 @@ class ScenarioModel:
             "state": self.state(),
             "window": self.window(),
             "derating": self.derating(),
+            "depth": self.depth(),
+            "layers": self.layers(),
+            "budget": self.budget(),
+            "steering": self.steering(),
             "peak": self.peak_mean(),
             "end": self.end(),
         }
@@ -82,15 +94,13 @@ class ScenarioModel:
         return caps + [self.over[k] <= beyond_kw * self.hours[k] for k in STEPS]
 
     def export_limit(self) -> list[cp.Constraint]:
-        """export <= limit h, and 0 where exporting is worthless"""
-        worth = np.array(
-            [self.problem.tariff.export_eur_per_kwh(p) is not None for p in self.problem.price_eur_per_mwh]
-        )
-        return [self.exports[k] <= self.problem.plant.export_limit_kw * worth * self.hours[k] for k in STEPS]
+        """export <= min(contract, kVA x power factor) h, and 0 where exporting is worthless"""
+        worth = np.array([self.problem.tariff.export_eur_per_kwh(p) is not None for p in self.price])
+        return [self.exports[k] <= self.problem.plant.export_cap_kw * worth * self.hours[k] for k in STEPS]
 
     def sun_available(self) -> list[cp.Constraint]:
         """sun <= pv h; the rest is curtailed"""
-        return [self.sun[k] <= np.array(self.problem.pv_kw) * self.hours[k] for k in STEPS]
+        return [self.sun[k] <= self.pv_kw * self.hours[k] for k in STEPS]
 
     def ev_service(self) -> list[cp.Constraint]:
         """unserved <= ev h"""
@@ -104,23 +114,26 @@ class ScenarioModel:
         return [totals[k] <= self.ev_kw[k] * self.hours[k] - self.unserved[k] + self.exports[k] for k in STEPS]
 
     def power(self) -> list[cp.Constraint]:
-        """charge[i] <= max_charge[i] h,  discharge[i] <= max_discharge[i] h"""
+        """charge[i,g] <= width[i,g] max_charge[i] h,  discharge[i,g] <= width[i,g] max_discharge[i] h"""
         return [
             limit
             for i, string in enumerate(self.problem.plant.strings)
+            for g, width in enumerate(string.segment_ratios())
             for k in STEPS
             for limit in (
-                self.charge[i][k] <= string.max_charge_kw * self.hours[k],
-                self.discharge[i][k] <= string.max_discharge_kw * self.hours[k],
+                self.charge_parts[i][g][k] <= width * string.max_charge_kw * self.hours[k],
+                self.discharge_parts[i][g][k] <= width * string.max_discharge_kw * self.hours[k],
             )
         ]
 
     def state(self) -> list[cp.Constraint]:
-        """energy[i](t) = energy[i](t-1) + eta_c sum_k charge[i] - sum_k discharge[i] / eta_d"""
+        """energy[i](t) = energy[i](t-1) + sum_g eta_c[g] sum_k charge[i,g] - sum_g sum_k discharge[i,g] / eta_d[g]"""
         rows = []
         for i, string in enumerate(self.problem.plant.strings):
-            taken = sum(self.discharge[i]) / string.discharge_efficiency_ratio
-            given = sum(self.charge[i]) * string.charge_efficiency_ratio
+            given, taken = cp.Constant(np.zeros(self.count)), cp.Constant(np.zeros(self.count))
+            for g, segment in enumerate(string.segments()):
+                given += sum(self.charge_parts[i][g]) * segment.charge_efficiency_ratio
+                taken += sum(self.discharge_parts[i][g]) / segment.discharge_efficiency_ratio
             rows.append(self.energy[i] == self._before(i) + given - taken)
         return rows
 
@@ -152,6 +165,45 @@ class ScenarioModel:
                     rows.append(self.discharge[i][k][1:] <= cp.multiply(slope * self.hours[k][1:], above))
         return rows
 
+    def depth(self) -> list[cp.Constraint]:
+        """from_deep[i](t) >= deep[i](t-1) - deep[i](t),  deep[i] <= window[i] - shallow depth[i]"""
+        rows = []
+        for i, string in enumerate(self.problem.plant.strings):
+            first = cp.Constant(np.array([first_deep_kwh(string, self.problem.energy_kwh[i])]))
+            before = cp.hstack([first, self.deep[i][:-1]]) if self.count > 1 else first
+            rows += [self.from_deep[i] >= before - self.deep[i], self.deep[i] <= string.deep_kwh]
+        return rows
+
+    def layers(self) -> list[cp.Constraint]:
+        """0 <= energy[i] + short[i] - floor[i] - deep[i] <= shallow depth[i]: charging fills the shallow layer, too"""
+        rows = []
+        for i, string in enumerate(self.problem.plant.strings):
+            floor_kwh = string.capacity_kwh * string.soc_min_pct / 100
+            ceiling_kwh = max(string.capacity_kwh * string.soc_max_pct / 100, self.problem.energy_kwh[i])
+            shallow = self.energy[i] + self.short[i] - self.deep[i]
+            rows += [shallow >= floor_kwh, shallow <= ceiling_kwh - string.deep_kwh]
+        return rows if any(string.deep_wear_eur_per_kwh > 0 for string in self.problem.plant.strings) else []
+
+    def budget(self) -> list[cp.Constraint]:
+        """given(t) = (given(t-1), or 0 where a day begins) + sum discharge;  given <= the day's budget"""
+        budget_kwh = self.problem.plant.daily_discharge_budget_kwh
+        if budget_kwh is None:
+            return []
+        spent_kwh, begins = self.problem.discharged_today_kwh, np.array(new_days(self.problem))
+        limit_kwh = np.where(np.cumsum(begins) == 0, max(budget_kwh, spent_kwh), budget_kwh)
+        first = cp.Constant(np.array([spent_kwh]))
+        before = cp.hstack([first, self.given[:-1]]) if self.count > 1 else first
+        total = sum((d[k] for d in self.discharge for k in STEPS), cp.Constant(np.zeros(self.count)))
+        return [self.given == cp.multiply(before, 1.0 - begins) + total, self.given <= limit_kwh]
+
+    def steering(self) -> list[cp.Constraint]:
+        """sum charge <= sun + section 14a's limit for the battery h"""
+        if self.problem.battery_import_cap_kw is None:
+            return []
+        held_kw = np.array(self.problem.battery_import_cap_kw)
+        totals = [sum((c[k] for c in self.charge), cp.Constant(np.zeros(self.count))) for k in STEPS]
+        return [totals[k] <= self.sun[k] + held_kw * self.hours[k] for k in STEPS]
+
     def peak_mean(self) -> list[cp.Constraint]:
         """sum_k (import + over) <= peak x slot length;  peak >= the month's peak so far"""
         total = sum(self.imports) + sum(self.over)
@@ -166,9 +218,13 @@ class ScenarioModel:
     def cost(self) -> cp.Expression:
         """energy + fees - export + wear + priced breaches + demand charge - value of the energy left"""
         problem, tariff, tuning = self.problem, self.problem.tariff, self.problem.tuning
-        buy = np.array([tariff.import_eur_per_kwh(p) for p in problem.price_eur_per_mwh])
-        sell = np.array([tariff.export_eur_per_kwh(p) or 0.0 for p in problem.price_eur_per_mwh])
+        buy = np.array([tariff.import_eur_per_kwh(p) for p in self.price])
+        sell = np.array([tariff.export_eur_per_kwh(p) or 0.0 for p in self.price])
         moved = sum((cp.sum(f[k]) for f in (*self.charge, *self.discharge) for k in STEPS), cp.Constant(0.0))
+        deep = sum(
+            (s.deep_wear_eur_per_kwh * cp.sum(d) for s, d in zip(problem.plant.strings, self.from_deep, strict=True)),
+            cp.Constant(0.0),
+        )
         left = sum((energy[self.count - 1] for energy in self.energy), cp.Constant(0.0))
         short = sum((cp.sum(each) for each in self.short), cp.Constant(0.0))
         flows = sum(
@@ -181,6 +237,7 @@ class ScenarioModel:
         return (
             flows
             + tariff.wear_eur_per_kwh * moved
+            + deep
             + tuning.floor_breach_eur_per_kwh * short
             + problem.peak_eur_per_kw * self.peak
             - problem.end_value_eur_per_kwh * left
@@ -188,8 +245,10 @@ class ScenarioModel:
 
     def first_slot(self) -> list[cp.Expression]:
         """What is done now: the same in every scenario."""
-        flows = [self.imports, self.over, self.exports, self.sun, self.unserved, *self.charge, *self.discharge]
-        return [flow[k][0] for flow in flows for k in STEPS] + [each[0] for each in (*self.energy, *self.short)]
+        parts = [part for string in (*self.charge_parts, *self.discharge_parts) for part in string]
+        flows = [self.imports, self.over, self.exports, self.sun, self.unserved, *parts]
+        states = (*self.energy, *self.short, *self.deep, *self.from_deep, self.given)
+        return [flow[k][0] for flow in flows for k in STEPS] + [each[0] for each in states]
 
     def _battery(self, step: int) -> cp.Expression:
         given = sum((d[step] for d in self.discharge), cp.Constant(np.zeros(self.count)))

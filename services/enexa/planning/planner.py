@@ -11,7 +11,7 @@ from services.enexa.planning.layout import EXPORT, IMPORT, OVER_IMPORT, PV, SUBS
 from services.enexa.planning.plan import Breach, Costs, Plan
 from services.enexa.planning.policy import Backward, ValueTable, value_table
 from services.enexa.planning.problem import PlanProblem
-from services.enexa.planning.program import Floats, NodeData, build, spread
+from services.enexa.planning.program import Floats, NodeData, build, export_eur_per_kwh, spread
 from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_of
 from services.enexa.planning.recursion import backward
 from services.enexa.planning.schedule import Schedule, Slot
@@ -52,7 +52,7 @@ def _plan(problem: PlanProblem, solver: Solver, step_back: Backward) -> Plan:
     return Plan(
         site_id=problem.site_id,
         schedule=_schedule(problem, flows, views),
-        costs=_costs(problem, flows, solution),
+        costs=_costs(problem, flows, solution.objective_eur),
         explanations=tuple(explain(view) for view in views),
         price_published=problem.price_published,
         breaches=_breaches(flows),
@@ -80,6 +80,9 @@ class Expected(Struct, frozen=True):
     marginal_eur_per_kwh: Floats
     grid_limit_eur_per_kwh: Floats
     peak_kw: float
+    energy_eur: float
+    export_eur: float
+    deep_wear_eur: float
 
     @classmethod
     def read(cls, problem: PlanProblem, layout: Layout, solution: Solution) -> "Expected":
@@ -90,11 +93,15 @@ class Expected(Struct, frozen=True):
             kind: sum((solution.x[layout.flow(step, kind)] for step in range(SUBSTEPS)), np.zeros(layout.nodes))
             for kind in (IMPORT, OVER_IMPORT, EXPORT, PV, UNSERVED)
         }
-        charged, discharged, energy, short, marginal = (np.zeros(layout.nodes) for _ in range(5))
+        charged, discharged, energy, short, marginal, deep_eur = (np.zeros(layout.nodes) for _ in range(6))
         for string in range(layout.strings):
             for step in range(SUBSTEPS):
-                charged += solution.x[layout.charge(step, string)]
-                discharged += solution.x[layout.discharge(step, string)]
+                for segment in range(layout.segments):
+                    charged += solution.x[layout.charge(step, string, segment)]
+                    discharged += solution.x[layout.discharge(step, string, segment)]
+            if layout.by_depth:
+                price = problem.plant.strings[string].deep_wear_eur_per_kwh
+                deep_eur += price * solution.x[layout.from_deep(string)]
             energy += solution.x[layout.energy(string)]
             short += solution.x[layout.short(string)]
             marginal -= solution.row_dual[layout.state(string)] / layout.strings
@@ -117,14 +124,19 @@ class Expected(Struct, frozen=True):
             marginal_eur_per_kwh=fold.total(marginal),
             grid_limit_eur_per_kwh=fold.total(limit),
             peak_kw=float(solution.x[layout.peak()] @ weights),
+            energy_eur=float((nodes.weight * nodes.price_eur_per_mwh) @ (flow[IMPORT] + flow[OVER_IMPORT])) / 1000,
+            export_eur=float((nodes.weight * export_eur_per_kwh(problem, nodes)) @ flow[EXPORT]),
+            deep_wear_eur=float(nodes.weight @ deep_eur),
         )
 
     def gate_kw(self, problem: PlanProblem) -> Floats:
-        """What the battery may charge up to: the cap, or the peak that the plan is ready to pay for."""
+        """What the battery may charge up to: the cap, what section 14a leaves it, or the peak the plan will pay for."""
         cap_kw: Floats = np.minimum(np.array(problem.import_cap_kw), problem.plant.import_limit_kw)
         if problem.peak_eur_per_kw > 0:
             peak_kw = max(self.peak_kw, problem.peak_so_far_kw, float(np.max(problem.own_kw)))
             cap_kw = np.minimum(cap_kw, peak_kw)
+        if problem.battery_import_cap_kw is not None:
+            cap_kw = np.minimum(cap_kw, np.array(problem.battery_import_cap_kw) + np.array(problem.own_kw))
         return cap_kw
 
 
@@ -219,19 +231,18 @@ def _schedule(problem: PlanProblem, flows: Expected, views: tuple[SlotView, ...]
     )
 
 
-def _costs(problem: PlanProblem, flows: Expected, solution: Solution) -> Costs:
+def _costs(problem: PlanProblem, flows: Expected, objective_eur: float) -> Costs:
     tariff = problem.tariff
-    price = np.array(problem.price_eur_per_mwh) / 1000
-    sell = np.array([tariff.export_eur_per_kwh(p) or 0.0 for p in problem.price_eur_per_mwh])
+    moved_kwh = float((flows.charged_kwh + flows.discharged_kwh).sum())
     return Costs(
-        energy_eur=float(price @ flows.imported_kwh),
+        energy_eur=flows.energy_eur,
         fees_eur=float(tariff.fees_eur_per_mwh / 1000 * flows.imported_kwh.sum()),
-        export_eur=float(sell @ flows.exported_kwh),
-        wear_eur=float(tariff.wear_eur_per_kwh * (flows.charged_kwh + flows.discharged_kwh).sum()),
+        export_eur=flows.export_eur,
+        wear_eur=tariff.wear_eur_per_kwh * moved_kwh + flows.deep_wear_eur,
         demand_charge_eur=problem.peak_eur_per_kw * (flows.peak_kw - problem.peak_so_far_kw),
         unserved_eur=float(tariff.unserved_eur_per_kwh * flows.unserved_kwh.sum()),
         end_value_eur=problem.end_value_eur_per_kwh * float(flows.energy_kwh[-1]),
-        total_eur=solution.objective_eur - problem.peak_eur_per_kw * problem.peak_so_far_kw,
+        total_eur=objective_eur - problem.peak_eur_per_kw * problem.peak_so_far_kw,
     )
 
 

@@ -74,7 +74,7 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
             strings[0].discharge_efficiency_ratio,
             tariff.wear_eur_per_kwh,
             tariff.unserved_eur_per_kwh,
-            plant.export_limit_kw,
+            plant.export_cap_kw,
             problem.ev_loss_ratio,
             1.0 if plant.battery_offsets_load else 0.0,
             capacity_kwh * strings[0].derating_below_pct / 100 - floor_kwh,

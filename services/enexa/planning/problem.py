@@ -6,6 +6,7 @@ published ones estimated, all on slots) and solves that. A `PlanProblem` is comp
 """
 
 from datetime import date, datetime
+from itertools import pairwise
 
 from msgspec import Struct
 
@@ -43,6 +44,26 @@ class BatteryString(Struct, frozen=True, kw_only=True):
     knees: tuple[Knee, ...] = ()
     shallow_depth_pct: float = 100.0
     deep_wear_eur_per_kwh: float = 0.0
+
+    def segments(self) -> tuple[Knee, ...]:
+        """The efficiency curve as segments, each from its share of full power to the next one's; the first from 0."""
+        first = Knee(
+            power_ratio=0.0,
+            charge_efficiency_ratio=self.charge_efficiency_ratio,
+            discharge_efficiency_ratio=self.discharge_efficiency_ratio,
+        )
+        return (first, *self.knees)
+
+    def segment_ratios(self) -> tuple[float, ...]:
+        """How much of the full power each segment of the curve has; they sum to 1."""
+        edges = (*(segment.power_ratio for segment in self.segments()), 1.0)
+        return tuple(after - before for before, after in pairwise(edges))
+
+    @property
+    def deep_kwh(self) -> float:
+        """The part of the window that only cycles deeper than `shallow_depth_pct` reach."""
+        window_pct = self.soc_max_pct - self.soc_min_pct
+        return self.capacity_kwh * max(window_pct - self.shallow_depth_pct, 0.0) / 100
 
 
 class Plant(Struct, frozen=True, kw_only=True):

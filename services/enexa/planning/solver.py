@@ -5,8 +5,8 @@ import numpy as np
 from msgspec import Struct, structs
 
 from services.enexa.planning.exclusivity import Pair
-from services.enexa.planning.layout import Layout
-from services.enexa.planning.program import Floats, Integers, Program
+from services.enexa.planning.layout import Integers, Layout
+from services.enexa.planning.program import Floats, Program
 from shared.errors import SolverFailed
 
 MAX_COEFFICIENT_CHANGES = 3000
@@ -154,30 +154,35 @@ def pass_program(highs: "highspy.Highs", program: Program, binaries: int = 0) ->
 
 
 def with_binaries(program: Program, pairs: tuple[Pair, ...]) -> Program:
-    """The program with one binary per pair: either the one group of columns flows, or the other."""
+    """The program with one binary per pair: either the one group of columns flows, or the other.
+
+    In order: with a binary of 0 the one group is full, with 1 the other is empty.
+    """
     count, rows = len(program.cost), len(program.row_low)
     more_rows: list[Integers] = []
     more_columns: list[Integers] = []
     more_values: list[Floats] = []
+    limits: list[float] = []
     for index, pair in enumerate(pairs):
         binary = count + index
-        for side, group, coefficient in (
-            (0, pair.one, -float(program.high[pair.one].sum())),
-            (1, pair.other, float(program.high[pair.other].sum())),
+        one_limit, other_limit = float(program.high[pair.one].sum()), float(program.high[pair.other].sum())
+        for side, group, sign, coefficient in (
+            (0, pair.one, -1.0 if pair.in_order else 1.0, -one_limit),
+            (1, pair.other, 1.0, other_limit),
         ):
             row = rows + 2 * index + side
             more_rows.append(np.full(len(group) + 1, row))
             more_columns.append(np.append(group, binary))
-            more_values.append(np.append(np.ones(len(group)), coefficient))
+            more_values.append(np.append(np.full(len(group), sign), coefficient))
+        limits += [-one_limit if pair.in_order else 0.0, other_limit]
     extra = len(pairs)
-    other_limits = np.array([float(program.high[pair.other].sum()) for pair in pairs])
     return Program(
         program.layout,
         np.concatenate([program.cost, np.zeros(extra)]),
         np.concatenate([program.low, np.zeros(extra)]),
         np.concatenate([program.high, np.ones(extra)]),
         np.concatenate([program.row_low, np.full(2 * extra, -np.inf)]),
-        np.concatenate([program.row_high, np.stack([np.zeros(extra), other_limits], axis=1).ravel()]),
+        np.concatenate([program.row_high, np.array(limits)]),
         np.concatenate([program.rows, *more_rows]),
         np.concatenate([program.columns, *more_columns]),
         np.concatenate([program.values, *more_values]),

@@ -3,13 +3,30 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from msgspec.structs import replace
 
 from services.enexa.market.tariffs import Tariff
-from services.enexa.planning.problem import BatteryString, Outcome, PlanProblem, Plant, Scenario
+from services.enexa.planning.problem import BatteryString, Knee, Outcome, PlanProblem, Plant, Scenario
 from services.enexa.planning.tuning import Tuning
 
 START = datetime(2024, 5, 1, 4, 0, tzinfo=UTC)
 PLAIN_STRING = BatteryString(derating_below_pct=10.0, derating_floor_pct=10.0)
+BENT = (
+    Knee(power_ratio=0.4, charge_efficiency_ratio=0.93, discharge_efficiency_ratio=0.92),
+    Knee(power_ratio=0.8, charge_efficiency_ratio=0.89, discharge_efficiency_ratio=0.90),
+)
+FULL_PLANT = Plant(
+    strings=(
+        BatteryString(charge_efficiency_ratio=0.96, discharge_efficiency_ratio=0.95, knees=BENT, shallow_depth_pct=40.0,
+                      deep_wear_eur_per_kwh=0.05),
+        BatteryString(capacity_kwh=80.0, max_charge_kw=70.0, max_discharge_kw=90.0, soc_max_pct=85.0,
+                      derating_below_pct=40.0, knees=BENT[1:], shallow_depth_pct=50.0, deep_wear_eur_per_kwh=0.08),
+    ),
+    grid_import_limit_kw=90.0,
+    export_limit_kw=30.0,
+    daily_discharge_budget_kwh=120.0,
+)  # fmt: skip
+"""Everything at once: unlike strings, derating, bent efficiencies, wear by depth, kVA below the contract, a budget."""
 
 
 def random_problem(
@@ -22,13 +39,20 @@ def random_problem(
     peak_eur_per_kw: float = 0.0,
     pv_kw: float = 0.0,
     end_energy_kwh: float | None = None,
+    unsure: bool = False,
+    dimmed: bool = False,
 ) -> PlanProblem:
-    """A problem drawn from a seed; the first slot is common to its scenarios."""
+    """A problem drawn from a seed; the first slot is common to its scenarios.
+
+    `unsure`: sun and prices differ by scenario, too; `dimmed`: section 14a holds the battery in a third of the slots.
+    """
     rng = np.random.default_rng(seed)
     plant = plant or Plant()
     drawn = [_scenario(rng, slots, 1 / scenarios) for _ in range(scenarios)]
     common = [_with_first(scenario, drawn[0]) for scenario in drawn]
     price = prices or tuple(rng.uniform(-20.0, 200.0, slots).tolist())
+    if unsure:
+        common = [_with_errors(rng, scenario, price, pv_kw) for scenario in common]
     energy = tuple(float(rng.uniform(0.3, 0.8)) * string.capacity_kwh for string in plant.strings)
     return PlanProblem(
         site_id="SITE001",
@@ -44,7 +68,7 @@ def random_problem(
         price_published=(True,) * slots,
         own_kw=(0.4,) * slots,
         ev_loss_ratio=0.05,
-        pv_kw=tuple((pv_kw * rng.uniform(0, 1, slots)).tolist()),
+        pv_kw=(pv_kw / 2, *(pv_kw * rng.uniform(0, 1, slots - 1)).tolist()),
         import_cap_kw=(plant.import_limit_kw,) * slots,
         scenarios=tuple(common),
         outcomes=tuple(_outcome(scenario) for scenario in common),
@@ -54,6 +78,8 @@ def random_problem(
         peak_eur_per_kw=peak_eur_per_kw,
         end_value_eur_per_kwh=0.13,
         end_energy_kwh=end_energy_kwh,
+        battery_import_cap_kw=tuple(np.where(rng.random(slots) < 1 / 3, 4.2, 220.0).tolist()) if dimmed else None,
+        discharged_today_kwh=20.0 if plant.daily_discharge_budget_kwh is not None else 0.0,
     )
 
 
@@ -73,6 +99,15 @@ def _with_first(scenario: Scenario, first: Scenario) -> Scenario:
         high_share=(first.high_share[0], *scenario.high_share[1:]),
         high_kw=(first.high_kw[0], *scenario.high_kw[1:]),
         low_kw=(first.low_kw[0], *scenario.low_kw[1:]),
+    )
+
+
+def _with_errors(rng: np.random.Generator, scenario: Scenario, price: tuple[float, ...], pv_kw: float) -> Scenario:
+    slots = len(price)
+    return replace(
+        scenario,
+        pv_kw=(pv_kw / 2, *(pv_kw * rng.uniform(0, 1, slots - 1)).tolist()),
+        price_eur_per_mwh=(price[0], *(np.array(price[1:]) + rng.normal(0.0, 30.0, slots - 1)).tolist()),
     )
 
 

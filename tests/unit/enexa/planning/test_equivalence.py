@@ -1,16 +1,23 @@
 """Three ways to the same optimum: the readable model, HiGHS on arrays in place, and the exact recursion."""
 
+import numpy as np
 import pytest
 
 from services.enexa.planning.exact import exact_cost_eur, fits
 from services.enexa.planning.exclusivity import exclusive_pairs
+from services.enexa.planning.layout import IMPORT
 from services.enexa.planning.problem import BatteryString, Plant
 from services.enexa.planning.program import build
 from services.enexa.planning.solver import Solver
-from tests.unit.enexa.planning.problems import PLAIN_STRING, random_problem
+from shared.energy.slots import local_day
+from tests.unit.enexa.planning.problems import BENT, FULL_PLANT, PLAIN_STRING, random_problem
 
 UNLIKE = Plant(strings=(BatteryString(), BatteryString(capacity_kwh=60.0, max_charge_kw=40.0, soc_max_pct=80.0)))
 EXPORTING = Plant(export_limit_kw=60.0, battery_offsets_load=True)
+BUDGET_KWH = 60.0
+BUDGETED = Plant(daily_discharge_budget_kwh=BUDGET_KWH)
+BY_DEPTH = Plant(strings=(BatteryString(shallow_depth_pct=30.0, deep_wear_eur_per_kwh=0.06),) * 2)
+CURVED = Plant(strings=(BatteryString(knees=BENT),) * 2)
 EMPTY = Plant(strings=())
 PLAIN = Plant(strings=(PLAIN_STRING, PLAIN_STRING))
 
@@ -45,10 +52,84 @@ def test_the_arrays_mean_what_the_readable_model_says(
     assert solution.objective_eur == pytest.approx(answer.objective_eur, abs=1e-5)
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("seed", "plant", "scenarios", "dimmed"),
+    [(21, FULL_PLANT, 1, False), (22, FULL_PLANT, 3, True), (23, BY_DEPTH, 2, False), (24, BUDGETED, 2, True),
+     (25, CURVED, 2, False)],
+)  # fmt: skip
+def test_the_full_plant_means_the_same_in_both(seed: int, plant: Plant, scenarios: int, dimmed: bool) -> None:
+    from services.enexa.planning.model import solve  # noqa: PLC0415  as above
+
+    problem = random_problem(
+        seed, slots=20, plant=plant, scenarios=scenarios, peak_eur_per_kw=0.3, pv_kw=60.0, unsure=True, dimmed=dimmed
+    )
+
+    answer, solution = solve(problem), Solver().solve(build(problem))
+
+    assert solution.objective_eur == pytest.approx(answer.objective_eur, abs=1e-5)
+
+
+@pytest.mark.parametrize("plant", [BY_DEPTH, BUDGETED, CURVED])
+def test_what_a_plant_must_respect_costs_money(plant: Plant) -> None:
+    dearer = 0
+    for seed in range(6):
+        free = Solver().solve(build(random_problem(seed, plant=Plant()))).objective_eur
+        bound = Solver().solve(build(random_problem(seed, plant=plant))).objective_eur
+        assert bound >= free - 1e-6
+        dearer += bound > free + 0.01
+
+    assert dearer >= 3
+
+
+def test_a_day_gives_no_more_than_its_budget_and_the_next_day_begins_anew() -> None:
+    problem = random_problem(3, slots=96, plant=BUDGETED, prices=(20.0, 20.0, 20.0, 300.0) * 24)
+    program = build(problem)
+    x, layout = Solver().solve(program).x, program.layout
+    given_kwh = np.sum([x[layout.discharge(step, string)] for step in (0, 1) for string in (0, 1)], axis=0)
+    today = [local_day(start) == local_day(problem.starts[0]) for start in problem.starts]
+
+    assert problem.discharged_today_kwh + given_kwh[today].sum() == pytest.approx(BUDGET_KWH, abs=1e-6)
+    assert 0 < given_kwh[~np.array(today)].sum() <= BUDGET_KWH + 1e-6
+
+
+def test_section_14a_holds_the_battery_and_leaves_the_cars_alone() -> None:
+    problem = random_problem(4, slots=24, dimmed=True)
+    program = build(problem)
+    x, layout = Solver().solve(program).x, program.layout
+    hours, held_kw = np.array(problem.hours()), np.array(problem.battery_import_cap_kw)
+    charged_kwh = np.sum([x[layout.charge(step, string)] for step in (0, 1) for string in (0, 1)], axis=0)
+
+    held = held_kw < 5.0
+    assert (charged_kwh[held] <= held_kw[held] * hours[held] + 1e-6).all()
+    assert charged_kwh[~held].max() > 5.0
+    assert x[layout.flow(1, IMPORT)][held].max() > 4.2 * 0.25
+
+
+def test_a_bent_curve_is_climbed_from_its_good_end_even_where_burning_pays() -> None:
+    problem = random_problem(5, slots=8, plant=CURVED, prices=(-400.0,) * 8)
+    program = build(problem)
+    layout = program.layout
+
+    x = Solver(gap_eur=1e-6).solve(program, exclusive_pairs(problem, layout)).x
+
+    moved = False
+    for step in (0, 1):
+        for way in (layout.charge, layout.discharge):
+            for string in (0, 1):
+                for segment in range(layout.segments - 1):
+                    before, after = way(step, string, segment), way(step, string, segment + 1)
+                    in_use = x[after] > 1e-5
+                    moved |= bool(in_use.any())
+                    assert (x[before][in_use] >= program.high[before][in_use] - 1e-5).all()
+    assert moved
+
+
 def test_a_model_changed_in_place_answers_like_a_new_one() -> None:
     kept = Solver()
     for seed in range(12):
-        problem = random_problem(seed, scenarios=3, peak_eur_per_kw=0.3)
+        plant = FULL_PLANT if seed % 2 else Plant()
+        problem = random_problem(seed, scenarios=3, peak_eur_per_kw=0.3, plant=plant, pv_kw=30.0, unsure=True)
 
         warm = kept.solve(build(problem))
 

@@ -62,7 +62,7 @@ class Page:
 class SpanWriter:
     """Turns one span's measurements into bytes of its page; `measure` gives values in the order of addresses."""
 
-    __slots__ = ("_fields", "_offset", "_order", "_pack", "_steps", "_swaps", "measure")
+    __slots__ = ("_fields", "_last", "_offset", "_order", "_pack", "_steps", "_swaps", "measure")
 
     def __init__(self, span: Span[Any], page: Page, measure: Measure, order: WordOrder) -> None:
         fields = sorted(span.fields.values(), key=lambda field: field.address)
@@ -79,11 +79,16 @@ class SpanWriter:
         )
         self._swaps = [2 * (f.address - page.start) for f in fields if f.words == 2]
         self._order = order
+        self._last: tuple[Value, ...] | None = None
         self.measure = measure
 
     def write(self, data: bytearray) -> None:
+        values = self.measure()
+        if values == self._last:
+            return
+        self._last = values
         raws: list[float | int] = []
-        for value, (scale, is_float, sentinel, low, high) in zip(self.measure(), self._steps, strict=True):
+        for value, (scale, is_float, sentinel, low, high) in zip(values, self._steps, strict=True):
             if value is None:
                 raws.append(sentinel)
             elif is_float:
@@ -113,15 +118,20 @@ class Bank:
         self._order = order
         self._defaults = defaults
         self._pages: dict[tuple[int, int], list[Page]] = {}
+        self._page_at: dict[tuple[int, int, int], Page] = {}
+        """The page of each register: by unit, table and address."""
         self.units = {1, PV_UNIT} if has_pv else {1}
         for block in READ_BLOCKS:
             if block.unit_id in self.units:
-                self._pages.setdefault((block.unit_id, block.table.value), []).append(Page(block))
+                page = Page(block)
+                self._pages.setdefault((block.unit_id, block.table.value), []).append(page)
+                for address in range(page.start, page.stop):
+                    self._page_at[block.unit_id, block.table.value, address] = page
         for span in SPANS:
             if span.unit_id in self.units and span.table is Table.INPUT:
-                page = self._page(span.unit_id, span.table.value, span.address, span.count)
-                assert page is not None
-                page.writers.append(SpanWriter(span, page, measures[span.name], order))
+                shown = self._page(span.unit_id, span.table.value, span.address, span.count)
+                assert shown is not None
+                shown.writers.append(SpanWriter(span, shown, measures[span.name], order))
         self.power_on()
 
     def power_on(self) -> None:
@@ -164,8 +174,7 @@ class Bank:
 
     def value(self, unit_id: int, address: int) -> Value:
         """Our value of a holding register."""
-        field = HOLDING[unit_id, address]
-        return field.decode(self._words(field), self._order)
+        return self._value(HOLDING[unit_id, address])
 
     def set(self, unit_id: int, address: int, value: Value) -> None:
         """Let the firmware itself change a holding register."""
@@ -197,10 +206,8 @@ class Bank:
         return [self._changed(field, raw) for field, raw in zip(fields, raws.values(), strict=True)]
 
     def _page(self, unit_id: int, function: int, address: int, count: int) -> Page | None:
-        for page in self._pages.get((unit_id, function), ()):
-            if page.start <= address and address + count <= page.stop:
-                return page
-        return None
+        page = self._page_at.get((unit_id, function, address))
+        return page if page is not None and address + count <= page.stop else None
 
     def _touched(self, unit_id: int, address: int, count: int) -> list[Field] | int:
         """The registers a write covers, each of them whole; gaps and read-only registers come before halves."""
@@ -232,19 +239,22 @@ class Bank:
         return raw
 
     def _changed(self, field: Field, raw: float | bytes) -> Change:
-        old = self._words(field)
+        old = self._value(field)
         self._put(field, raw)
         return Change(
             unit_id=field.unit_id,
             address=field.address,
             name=f"{field.span}.{field.name}",
-            old=_shown(field.decode(old, self._order)),
+            old=_shown(old),
             new=_shown(field.value_of(raw)),
         )
 
-    def _words(self, field: Field) -> tuple[int, ...]:
+    def _value(self, field: Field) -> Value:
         page, at = self._place(field)
-        return struct.unpack_from(f">{field.words}H", page.data, at)
+        data = page.data[at : at + 2 * field.words]
+        if self._order is WordOrder.LOW_FIRST and field.words == 2:
+            data = data[2:] + data[:2]
+        return field.value_of(struct.unpack(">" + field.reg.kind.code, data)[0])
 
     def _put(self, field: Field, raw: float | bytes) -> None:
         page, at = self._place(field)

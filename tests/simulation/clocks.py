@@ -23,8 +23,9 @@ class OwnClock:
 
     def now(self) -> Moment:
         now = self._world.now()
-        error_s = self.error_s
-        return now if error_s == 0.0 else Moment(now.s, now.at + timedelta(seconds=error_s))
+        if self._offset_s == 0.0 and self._drift_ratio == 0.0:
+            return now
+        return Moment(now.s, now.at + timedelta(seconds=self.error_s))
 
     def step(self, seconds: float) -> None:
         """Correct the date, as NTP or a person does."""

@@ -204,7 +204,7 @@ class InlineDatabase(Database):
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._hangs_since_s = 0.0
 
-    def give(self, work: Work[T]) -> "asyncio.Future[T]":
+    def give(self, work: Work[T], *, patient: bool = False) -> "asyncio.Future[T]":
         """Done by the time it returns; StoreFailed in it where the disk did not take it. A disk that hangs keeps it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self._disk.hanging:

@@ -18,6 +18,8 @@ FAIR_END_S = 900.0
 CALM_START_S = 30.0
 LASTS_S = (5.0, 20.0, 45.0, 70.0, 180.0, 600.0)
 PER_HOUR = 12
+HORIZON_H = 12.0
+"""What these runs try is not how far a plan looks; at the 36 h of a site a third of their time would be planning."""
 
 LINK_KINDS = tuple(kind for kind in Kind if UP in sides_of(kind))
 FIELD_KINDS = tuple(kind for kind in Kind if FIELD in sides_of(kind))
@@ -73,7 +75,7 @@ def drawn(seed: int, *, hours: float = 2.0, liveness: bool = True) -> Options:
         price_eur_per_mwh=load_scenario("reference_day").price_eur_per_mwh,
         timeline=(*_cars(chance, duration_s), *device),
     )
-    return Options(scenario=scenario, seed=seed, troubles=tuple(troubles), plan_scenarios=1)
+    return Options(scenario=scenario, seed=seed, troubles=tuple(troubles), plan_scenarios=1, plan_horizon_h=HORIZON_H)
 
 
 def _on_link(chance: random.Random, at_s: float, for_s: float) -> Trouble:

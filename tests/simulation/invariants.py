@@ -297,7 +297,7 @@ class Referee:
             return False
         if amperio.clock.error_s or enexa.clock.error_s:
             return False
-        return not any(each.until_s >= now.s for each in world.troubles[: world.played_count])
+        return world.troubled_until_s < now.s
 
     def _no_bug(self, now: Moment) -> str | None:
         """No loop of the middleware has ended in anything but a SiteError."""

@@ -137,11 +137,12 @@ class Line:
         if not self.host_up:
             call.end(now, PeerDown("no connection"))
             return
-        self.post.later(now.s + CALL_TIMEOUT_S, call.time_out)
         if fate is FAIR:
             call.arrive(now)
         else:
             self._rough(now, call, fate)
+        if call.open:
+            self.post.later(now.s + CALL_TIMEOUT_S, call.time_out)
 
     def resumed(self, now: Moment) -> None:
         """The host reads what has come meanwhile, whether or not anybody still waits for the answer."""
@@ -225,6 +226,11 @@ class _Call:
         self._bearer = bearer
         self._done: Done | None = done
         self._caller_life = line.caller_life
+
+    @property
+    def open(self) -> bool:
+        """Whether its caller still waits."""
+        return self._done is not None
 
     def end(self, now: Moment, how: "Struct | SiteError | None") -> None:
         if self._done is not None:

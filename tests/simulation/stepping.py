@@ -43,11 +43,12 @@ class StepLoop(asyncio.BaseEventLoop):
     def turn(self) -> None:
         """Run everything that is ready or due, and what follows from it."""
         ready, timers = self._ready, self._scheduled
+        now_s = self._world.now().s
         before = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         try:
             for _ in range(TURNS_MAX):
-                while timers and timers[0].when() <= self._world.now().s:
+                while timers and timers[0].when() <= now_s:
                     ready.append(heapq.heappop(timers))
                 if not ready:
                     return

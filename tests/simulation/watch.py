@@ -59,6 +59,8 @@ class Watchman:
         self._heard: set[str] = set()
         self._open: dict[tuple[str, str], _Open] = {}
         self._counts: dict[Rule, _Count] = {}
+        self._lately: list[Trouble] = []
+        """Troubles that have begun, but for those that were over before every open watch began."""
         self.late: list[str] = []
         """Sentences about rules that did not fire; the referee takes them over."""
         for line, side, name in ((world.to_enexa, UP, "to_enexa"), (world.to_amperio, DOWN, "to_amperio")):
@@ -76,6 +78,12 @@ class Watchman:
         """A trouble of a program has begun and has changed its state."""
         for side in SIDES[trouble.place]:
             self._acted(now, trouble.kind, side, trouble.for_s)
+
+    def troubled(self, trouble: Trouble) -> None:
+        """Any trouble has begun, of a link or a program; what was over before all that is waited for is forgotten."""
+        since_s = min((watch.since_s for watch in self._open.values()), default=trouble.at_s)
+        self._lately = [each for each in self._lately if each.until_s >= since_s]
+        self._lately.append(trouble)
 
     def heard(self, signal: str) -> None:
         self._heard.add(signal)
@@ -164,8 +172,6 @@ class Watchman:
         if not (world.amperio.up and world.enexa.up and world.device.up) and not rule.plus_length:
             return rule.kind not in (Kind.KILL, Kind.PAUSE)
         return any(
-            (other.kind != rule.kind or rule.side not in SIDES[other.place])
-            and other.at_s <= now.s
-            and other.until_s >= watch.since_s
-            for other in world.troubles[: world.played_count]
+            (other.kind != rule.kind or rule.side not in SIDES[other.place]) and other.until_s >= watch.since_s
+            for other in self._lately
         ) or bool(world.device.station.post.faults.active)

@@ -38,20 +38,25 @@ class Recorder:
     """Takes every message once; `keep` also writes the records to a file."""
 
     def __init__(self, keep: Path | None = None) -> None:
-        self.counts = dict.fromkeys(Channel, 0)
         self.byte_count = 0
+        self._counts = [0] * (max(Channel) + 1)
         self._digest = hashlib.sha256()
         self._parts: list[bytes] = []
         self._file: BinaryIO | None = keep.open("wb") if keep is not None else None
 
     def take(self, s: float, channel: Channel, body: bytes) -> None:
         """One message as it was put on the wire."""
-        self.counts[channel] += 1
+        self._counts[channel] += 1
         parts = self._parts
         parts.append(HEAD.pack(s, channel, len(body)))
         parts.append(body)
         if len(parts) >= FLUSH_AFTER:
             self._flush()
+
+    @property
+    def counts(self) -> dict[Channel, int]:
+        """How many messages each channel has carried."""
+        return {channel: self._counts[channel] for channel in Channel}
 
     def hexdigest(self) -> str:
         """The hash so far."""

@@ -3,7 +3,8 @@
 Frames are made and judged here, by hand: a client library lets wrong replies through (a transaction id of 0, another
 function, a wrong count or echo, trailing bytes), and costs four times as much. Whatever does not belong to the request
 is refused and the connection replaced: after a wrong reply nobody knows whose answer the next bytes are. No retries
-below this line; reconnecting waits 1, 2, 4, ... 10 s. Only function codes 03, 04, 06 and 16 leave this file.
+below this line; reconnecting waits 1, 2, 4, ... 10 s, and 4 s at most where not even a connection is made. Only
+function codes 03, 04, 06 and 16 leave this file.
 """
 
 import asyncio
@@ -37,6 +38,9 @@ from shared.errors import (
 
 TIMEOUT_S = 1.0
 RECONNECT_FIRST_S, RECONNECT_CEILING_S = 1.0, 10.0
+KNOCK_CEILING_S = 4.0
+"""A station that answers wrongly or not at all is left alone for longer and longer. One that cannot be reached is none
+the worse for another knock: with its timeout of a second it is polled again within 5 s of a healed path (goal D6)."""
 FRAMES_KEPT = 20
 HEADER, REPLY, WORDS = struct.Struct(">HHHB"), struct.Struct(">HHHBB"), struct.Struct(">HH")
 LENGTH_LEAST, LENGTH_MOST = 3, 254
@@ -275,14 +279,15 @@ class ModbusLink:
             async with asyncio.timeout(self._timeout_s):
                 _, connection = await loop.create_connection(lambda: _Connection(self._frames), self.host, self.port)
         except OSError as error:
-            raise self._down(LinkDown(f"no connection to {self.host}:{self.port}: {_told(error)}")) from error
+            unreachable = LinkDown(f"no connection to {self.host}:{self.port}: {_told(error)}")
+            raise self._down(unreachable, ceiling_s=KNOCK_CEILING_S) from error
         self._connection = connection
 
-    def _down(self, error: LinkDown) -> LinkDown:
+    def _down(self, error: LinkDown, *, ceiling_s: float = RECONNECT_CEILING_S) -> LinkDown:
         """Close, wait longer each time, and tell the first failure with the frames that led to it."""
         self.close()
         self._backoff = self._backoff.failed()
-        self._not_before_s = self._clock.now().s + self._backoff.wait_s()
+        self._not_before_s = self._clock.now().s + min(self._backoff.wait_s(), ceiling_s)
         if not self._told_down:
             self._told_down = True
             log.warning("link_lost", site_id=self.site_id, code=error.code, error=str(error), frames=self.frames)

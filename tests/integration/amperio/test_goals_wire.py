@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import random
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,83 @@ async def test_goal_d4_each_exception_has_its_retries_its_code_and_its_effect_on
         link.close()
 
 
+async def test_goal_d4_the_control_a_client_that_tries_nothing_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus_link, "PAUSES_S", {})
+
+    with pytest.raises(AssertionError):
+        await test_goal_d4_each_exception_has_its_retries_its_code_and_its_effect_on_the_link(*POLICY[5])
+
+
+# ---- D6: a path that is cut and healed -------------------------------------------------------------------------------
+
+
+async def seconds_until_polled(times: int) -> float:
+    """The longest wait for a reading after a path that nobody could pass for 5 to 300 s was open again."""
+    chance, longest_s = random.Random(6), 0.0
+    for _ in range(times):
+        clock = ManualClock(NOON)
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))  # nobody listens yet: every connection is refused
+            link = ModbusLink("SITE001", "127.0.0.1", port.getsockname()[1], clock, timeout_s=20.0)
+            for _ in range(chance.randint(10, 600)):
+                with pytest.raises(LinkDown):
+                    await link.look(METER)
+                clock.advance(0.5)
+            async with answering(port):
+                healed_s = clock.now().s
+                while not await polled(link):
+                    clock.advance(0.5)
+                    assert clock.now().s - healed_s < 60.0
+                longest_s = max(longest_s, clock.now().s - healed_s)
+                link.close()
+    return longest_s
+
+
+async def polled(link: ModbusLink) -> bool:
+    try:
+        return (await link.look(METER))[0].data is not None
+    except LinkDown:
+        return False
+
+
+@contextlib.asynccontextmanager
+async def answering(port: socket.socket) -> AsyncIterator[None]:
+    """A station that says something right to every read, until the block ends."""
+    done = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                transaction_id, _, _, unit, *_, count = struct.unpack(">HHHBBHH", await reader.readexactly(12))
+                ask = Ask(unit_id=unit, pdu=b"\x04", data_bytes=2 * count)
+                writer.write(replies_to(ask, transaction_id))
+        writer.close()
+        done.set()
+
+    async with await asyncio.start_server(answer, sock=port):
+        yield
+        await asyncio.wait_for(done.wait(), 20)
+
+
+MOST_S = 5.0 - modbus_link.TIMEOUT_S
+"""Polling again within 5 s, of which the attempt that was on its way when the path healed takes its timeout."""
+
+
+async def test_goal_d6_a_station_is_polled_again_within_five_seconds_of_a_healed_path() -> None:
+    assert await seconds_until_polled(10) <= MOST_S
+
+
+async def test_goal_d6_the_control_knocking_as_rarely_as_asking_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus_link, "KNOCK_CEILING_S", modbus_link.RECONNECT_CEILING_S)
+
+    assert await seconds_until_polled(10) > MOST_S
+
+
+@pytest.mark.soak
+async def test_goal_d6_two_hundred_healed_paths() -> None:
+    assert await seconds_until_polled(200) <= MOST_S
+
+
 # ---- D5: torn values -------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +416,11 @@ def truth(bench: Bench) -> dict[str, float]:
 def test_goal_d5_of_thousands_of_torn_values_none_is_delivered_as_good() -> None:
     """600 seconds of ten torn values each, in ramps that cross the boundary between the words."""
     assert torn_as_good(600) == []
+
+
+@pytest.mark.soak
+def test_goal_d5_fifty_thousand_torn_values() -> None:
+    assert torn_as_good(5000) == []
 
 
 def test_goal_d5_the_control_without_the_gate_torn_values_are_delivered(monkeypatch: pytest.MonkeyPatch) -> None:

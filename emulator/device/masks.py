@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from enum import IntFlag
+from functools import cache
 from math import copysign, inf, nan
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -62,15 +63,17 @@ class Masks:
                 MASKS[name](self, data, page, post)
         return data
 
+    def changes(self, name: str, page: Page, post: "ChargePost") -> bool:
+        """Whether this one alone would show a reader of the page anything else than what is there."""
+        if name not in self.active or (page.block.table is not Table.INPUT and name not in ALSO_HOLDING):
+            return False
+        data = bytearray(page.data)
+        MASKS[name](self, data, page, post)
+        return data != page.data
+
     def fields(self, page: Page) -> Sequence[Field]:
         """The page's registers."""
-        table, unit = page.block.table, page.block.unit_id
-        return [
-            field
-            for address in range(page.start, page.stop)
-            for field in FIELDS.get((unit, address), ())
-            if field.table is table
-        ]
+        return _fields_between(page.block.table, page.block.unit_id, page.start, page.stop)
 
     def frozen(self, name: str, page: Page) -> bytes:
         """The page as it was when the fault began."""
@@ -80,6 +83,13 @@ class Masks:
         """The page some seconds ago, or as long ago as is known."""
         history = self._history.get(_key(page))
         return history[max(0, len(history) - 1 - seconds)] if history else bytes(page.data)
+
+
+@cache
+def _fields_between(table: Table, unit_id: int, start: int, stop: int) -> tuple[Field, ...]:
+    return tuple(
+        field for address in range(start, stop) for field in FIELDS.get((unit_id, address), ()) if field.table is table
+    )
 
 
 def _key(page: Page) -> PageKey:

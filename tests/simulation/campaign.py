@@ -1,8 +1,12 @@
-"""python -m tests.simulation.campaign --seeds 200 --hours 2: many seeds, and what they covered.
+"""python -m tests.simulation.campaign --seeds 1..200 --hours 2 --out DIR: many seeds, and what they covered.
 
 Each seed is a run of its own; the tally adds up how often every kind of fault changed something, how often every edge
 of every state machine was gone through, and whether each fault woke its rule. A run that broke is saved as a bundle,
-with both wires beside it.
+with both wires beside it. With --out each run is kept as it ends, and those that are there are not played again:
+
+    python -m tests.simulation.campaign --seeds 1..1000 --hours 2 --out first --within 480   until nothing is left
+    python -m tests.simulation.campaign report first                                     what they cover
+    python -m tests.simulation.campaign report first second                              and whether both are equal
 """
 
 import argparse
@@ -11,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,10 +25,13 @@ import structlog
 from msgspec import Struct
 from structlog.typing import EventDict
 
+from shared.clock import real_deadline_s, real_now_s
+from shared.errors import BadInput
 from tests.simulation.bundle import bundle_of, save
 from tests.simulation.catalogue import RULES
 from tests.simulation.drawn import DEVICE_FAULTS, drawn
 from tests.simulation.edges import all_edges
+from tests.simulation.pieces import KINDS, Kept, Piece, differences, file_of, keep, kept_in
 from tests.simulation.report import Report
 from tests.simulation.watch import RuleVerdict
 from tests.simulation.world import Options, World
@@ -40,16 +47,26 @@ class Tally(Struct, kw_only=True):
     seconds: int = 0
     broken: list[str] = []
     faults: Counter[str] = msgspec.field(default_factory=Counter)
+    """Rows of all plans that changed a byte or a state."""
+    injected: Counter[str] = msgspec.field(default_factory=Counter)
+    messages: Counter[str] = msgspec.field(default_factory=Counter)
+    """Messages that troubles of links changed."""
     edges: Counter[str] = msgspec.field(default_factory=Counter)
     rules: dict[str, RuleVerdict] = {}
     missing_samples: int = 0
     hashes: str = ""
     """SHA-256 over the wire hashes of all runs, in order of their seeds."""
 
-    def add(self, report: Report) -> None:
+    def add(self, name: str, report: Report) -> None:
         self.runs += 1
         self.seconds += report.seconds
-        self.faults.update(report.troubles)
+        if not report.held or report.samples.missing:
+            told = [breach.sentence().strip() for breach in report.breaches[:3]]
+            told += [verdict.sentence() for verdict in report.verdicts if not verdict.held]
+            self.broken.append(f"{name}: {'; '.join(told) or 'samples are missing'}")
+        self.faults.update(report.effective)
+        self.injected.update(report.injected)
+        self.messages.update(report.troubles)
         self.edges.update(report.edges)
         self.missing_samples += report.samples.missing
         for rule in report.rules:
@@ -60,12 +77,20 @@ class Tally(Struct, kw_only=True):
         """The tally for a terminal."""
         yield f"{self.runs} runs, {self.seconds} s simulated, {len(self.broken)} broken, hash {self.hashes}"
         yield from (f"BROKEN {text}" for text in self.broken)
-        yield f"faults that changed a byte or a state (wanted: {FAULTS_WANTED} of each)"
-        yield from _counted(self.faults, fault_names(), FAULTS_WANTED)
+        yield f"faults that changed a byte or a state (wanted: {FAULTS_WANTED} of each), and what of them was planned"
+        for line, name in _counted(self.faults, fault_names(), FAULTS_WANTED):
+            yield f"{line}  of {self.injected[name]}; {self.messages[name]} times"
         yield f"edges gone through (wanted: {EDGES_WANTED} of each)"
-        yield from _counted(self.edges, all_edges(), EDGES_WANTED)
+        yield from (line for line, _ in _counted(self.edges, all_edges(), EDGES_WANTED))
         yield "rules"
         yield from ("  " + rule.sentence() for _, rule in sorted(self.rules.items()))
+
+    @property
+    def gaps(self) -> list[str]:
+        """Faults and edges that too few runs have met."""
+        return [name for name in sorted(fault_names()) if self.faults[name] < FAULTS_WANTED] + [
+            name for name in sorted(all_edges()) if self.edges[name] < EDGES_WANTED
+        ]
 
 
 def fault_names() -> frozenset[str]:
@@ -82,10 +107,37 @@ def campaign(
     play = partial(play_one, hours=hours, liveness=liveness, bundles=bundles)
     tally = Tally()
     for seed, report in _played(play, seeds, workers):
-        tally.add(report)
-        if report.breach_count or report.samples.missing:
-            told = "; ".join(breach.sentence().strip() for breach in report.breaches[:3])
-            tally.broken.append(f"seed {seed}: {told or 'samples are missing'}")
+        tally.add(f"seed {seed}", report)
+    return tally
+
+
+def in_pieces(pieces: Sequence[Piece], folder: Path, *, workers: int, within_s: float) -> int:
+    """Play what is not kept yet, and begin nothing more after `within_s`; how many are left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    until_s = real_deadline_s(within_s)
+    left = [piece for piece in pieces if not file_of(folder, piece).exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        done = sum(pool.map(partial(_play_piece, folder=folder, until_s=until_s), left))
+    return len(left) - done
+
+
+def _play_piece(piece: Piece, *, folder: Path, until_s: float) -> bool:
+    if real_now_s() >= until_s:
+        return False
+    structlog.configure(processors=[_dropped])
+    options, began_s = piece.options(), real_now_s()
+    report = World(options).run()
+    if not report.held:
+        save_broken(options, report, folder / "broken" / f"{piece.name}.json")
+    keep(folder, Kept(piece=piece, report=report, took_s=real_now_s() - began_s))
+    return True
+
+
+def tally_of(folder: Path) -> Tally:
+    """The sum of all runs that a directory holds."""
+    tally = Tally()
+    for kept in kept_in(folder):
+        tally.add(kept.piece.name, kept.report)
     return tally
 
 
@@ -116,9 +168,9 @@ def _played(
         yield from pool.map(play, seeds)
 
 
-def _counted(counts: Mapping[str, int], names: Iterable[str], wanted: int) -> Iterator[str]:
+def _counted(counts: Mapping[str, int], names: Iterable[str], wanted: int) -> Iterator[tuple[str, str]]:
     for name in sorted({*names, *counts}):
-        yield f"  {'  ' if counts.get(name, 0) >= wanted else '< '}{counts.get(name, 0):8}  {name}"
+        yield f"  {'  ' if counts.get(name, 0) >= wanted else '< '}{counts.get(name, 0):8}  {name}", name
 
 
 def _sum(before: RuleVerdict | None, more: RuleVerdict) -> RuleVerdict:
@@ -138,19 +190,58 @@ def _dropped(*_: object) -> EventDict:
 
 
 def main() -> int:
-    """0 where nothing broke, and where everything was covered if that was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.campaign", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    """0 where nothing broke; 1 where a run broke or two directories differ; 2 for unusable input."""
+    try:
+        return _report(sys.argv[2:]) if sys.argv[1:2] == ["report"] else _play(sys.argv[1:])
+    except BadInput as error:
+        print(f"campaign: {error}", file=sys.stderr)
+        return 2
+
+
+def _play(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation.campaign", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", default="1..20", help="the seeds, as 1..200, or how many from 1 on")
     parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--kind", choices=sorted(KINDS), default="drawn")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--liveness", action="store_true", help="fair weather for the last quarter of an hour")
-    parser.add_argument("--bundles", type=Path, default=Path(tempfile.gettempdir()) / "simulation-bundles")
-    given = parser.parse_args()
-    seeds = range(given.first, given.first + given.seeds)
-    tally = campaign(seeds, hours=given.hours, liveness=given.liveness, workers=given.workers, bundles=given.bundles)
+    parser.add_argument("--out", type=Path, help="keep each run here, and go on where the last piece ended")
+    parser.add_argument("--within", type=float, default=float("inf"), help="begin no further run after so many seconds")
+    given = parser.parse_args(arguments)
+    pieces = [Piece(kind=given.kind, hours=given.hours, seed=seed) for seed in seeds_of(given.seeds)]
+    with tempfile.TemporaryDirectory() as passing:
+        folder = given.out or Path(passing)
+        left = in_pieces(pieces, folder, workers=given.workers, within_s=given.within)
+        tally = tally_of(folder)
     print("\n".join(tally.lines()))
+    if left:
+        print(f"{left} runs are left: the same command again goes on with them")
     return 1 if tally.broken else 0
+
+
+def _report(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.campaign report")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("other", type=Path, nargs="?", help="a second one, which must hold the same runs to the byte")
+    given = parser.parse_args(arguments)
+    tally = tally_of(given.folder)
+    print("\n".join(tally.lines()))
+    unequal = list(differences(given.folder, given.other)) if given.other else []
+    print("\n".join(unequal or ([f"{given.other} holds the same runs to the byte"] if given.other else [])))
+    return 1 if tally.broken or unequal else 0
+
+
+def seeds_of(told: str) -> range:
+    """`20` is 1 to 20, `21..40` is that; BadInput for anything else."""
+    first, dots, last = told.partition("..")
+    try:
+        seeds = range(int(first), int(last) + 1) if dots else range(1, int(first) + 1)
+    except ValueError:
+        raise BadInput(f"seeds are told as 1..200, not as {told!r}", given=told) from None
+    if not seeds:
+        raise BadInput(f"{told} is no seed at all", given=told)
+    return seeds
 
 
 if __name__ == "__main__":

@@ -1,18 +1,34 @@
 """The station without a socket: the emulator's own device, its director, and what its disk holds over a restart."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import takewhile
 
+from emulator.device.levers import CLEARANCE
+from emulator.device.masks import MASKS
 from emulator.device.memory import Memory, memory_of
+from emulator.device.requests import READ
 from emulator.station import Station
 from emulator.stations.load import load_station
+from shared.chargepost.layout import WRITE_MANY, WRITE_ONE
+from shared.chargepost.registers import MANAGEMENT
 from shared.moment import Moment
 from shared.scenario.schema import Scenario
 from tests.simulation.journal import Journal
 
 SAVED_EVERY_S = 5
 BEGINNINGS = ("begins", "happens")
+CLAMPS = "setpoint_clamped"
+MEETS_WRITES: Mapping[str, Callable[[bytes], bool]] = {
+    "heartbeat_ignored": lambda pdu: (
+        int.from_bytes(pdu[1:3], "big") == MANAGEMENT.fields["watchdog_interval_s"].address
+    ),
+    "setpoint_ignored": lambda pdu: True,
+    "setpoint_not_applied": lambda pdu: True,
+    "partial_write": lambda pdu: pdu[0] == WRITE_MANY and len(pdu) > 8,
+}
+"""Which writes a fault of writing changes."""
 
 
 class DeviceSide:
@@ -29,6 +45,10 @@ class DeviceSide:
         self._notes_seen = 0
         self.faults: Counter[str] = Counter()
         """Faults of the device that began or happened, by name."""
+        self.effective: Counter[str] = Counter()
+        """Those of them that changed a byte or a state, once for each time that they began."""
+        self._idle: set[str] = set()
+        """Faults that last and have not changed anything yet."""
         self.up = True
         self.station = Station(self._profile, scenario, now, seed=seed)
 
@@ -45,8 +65,8 @@ class DeviceSide:
         if notes and notes[-1].seq > self._notes_seen:
             fresh = takewhile(lambda note: note.seq > self._notes_seen, reversed(notes))
             for note in reversed(tuple(fresh)):
-                if note.kind == "fault" and note.new.startswith(BEGINNINGS):
-                    self.faults[note.name] += 1
+                if note.kind == "fault":
+                    self._fault(note.name, begins=note.new.startswith(BEGINNINGS))
                 if note.kind != "write":
                     self._journal.note(now, "chargepost", f"{note.kind}_{note.name}", new=note.new)
             self._notes_seen = notes[-1].seq
@@ -58,7 +78,39 @@ class DeviceSide:
 
     def request(self, now: Moment, unit_id: int, pdu: bytes, *, peer: str = "amperio") -> bytes:
         """One PDU there, one back; nothing from a process that is down."""
+        if self._idle:
+            self._look_for_effects(unit_id, pdu)
         return self.station.request(now, unit_id, pdu, peer=peer) if self.up else b""
+
+    def _fault(self, name: str, *, begins: bool) -> None:
+        if not begins:
+            self._idle.discard(name)
+            return
+        self.faults[name] += 1
+        if name in MASKS or name in MEETS_WRITES or name == CLAMPS:
+            self._idle.add(name)
+        else:
+            self.effective[name] += 1  # an error bit, a limit, a string's charge: changed in the second it begins
+
+    def _look_for_effects(self, unit_id: int, pdu: bytes) -> None:
+        """Faults of registers act on a page that is read otherwise, faults of writes on a write."""
+        post = self.station.post
+        writes = pdu[0] in (WRITE_ONE, WRITE_MANY)
+        page = None
+        if not writes:
+            function, address, count = READ.unpack(pdu)
+            page = post.bank.page(unit_id, function, address, count, post.steps)
+        for name in tuple(self._idle & post.faults.active.keys()):
+            if name in MASKS:
+                acts = page is not None and post.masks.changes(name, page, post)
+            elif name == CLAMPS:
+                wanted_kw = post.bank.value(1, CLEARANCE)
+                acts = isinstance(wanted_kw, float) and post.levers.external and wanted_kw > post.levers.clearance_kw
+            else:
+                acts = writes and MEETS_WRITES[name](pdu)
+            if acts:
+                self._idle.discard(name)
+                self.effective[name] += 1
 
     def kill(self, now: Moment) -> None:
         self.up = False

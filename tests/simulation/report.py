@@ -1,5 +1,6 @@
 """What a run has shown: hashes, ledgers, energy, money, invariants and the verdict, for people and for machines."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -10,6 +11,7 @@ from tests.simulation.amperio_side import AmperioSide, entries_of
 from tests.simulation.expectations import Verdict
 from tests.simulation.invariants import Breach
 from tests.simulation.watch import RuleVerdict
+from tests.simulation.weather import OF_A_PROGRAM, Kind, Trouble
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -54,6 +56,11 @@ class Report(Struct, frozen=True, kw_only=True):
     soc_end_pct: float
     mode_s: dict[str, int]
     troubles: dict[str, int]
+    """Messages that a trouble of a link changed, and troubles of programs and of the station that began, by name."""
+    injected: dict[str, int]
+    """Rows of the plan by name, as far as their time has come."""
+    effective: dict[str, int]
+    """Those of them that changed a byte or a state."""
     edges: dict[str, int]
     checks: int
     breaches: tuple[Breach, ...]
@@ -181,6 +188,8 @@ def report_of(world: "World") -> Report:
         soc_end_pct=sum(100.0 * each.energy_kwh / each.capacity_kwh for each in post.strings) / len(post.strings),
         mode_s=dict(sorted(referee.mode_s.items())),
         troubles=dict(sorted(troubles.items())),
+        injected=dict(sorted(_injected(world).items())),
+        effective=dict(sorted(_effective(world).items())),
         edges=dict(sorted(amperio.edges.with_records(archive.commands.values()).items())),
         checks=referee.check_count,
         breaches=tuple(referee.breaches),
@@ -188,6 +197,21 @@ def report_of(world: "World") -> Report:
         rules=world.watchman.verdicts(),
         verdicts=world.judge.conclude(now.s, totals),
     )
+
+
+def row_name(trouble: Trouble) -> str:
+    """A row of the plan, as coverage counts it."""
+    return trouble.name if trouble.kind in OF_A_PROGRAM else trouble.kind.value
+
+
+def _injected(world: "World") -> Counter[str]:
+    planned = [each for each in world.troubles[: world.played_count] if each.kind is not Kind.DEVICE]
+    return Counter(row_name(each) for each in planned) + world.device.faults
+
+
+def _effective(world: "World") -> Counter[str]:
+    struck = world.to_enexa.weather.struck | world.to_amperio.weather.struck | world.link.weather.struck
+    return Counter(row_name(each) for each in struck) + world.acted_rows + world.device.effective
 
 
 def _numbered(amperio: AmperioSide) -> int:

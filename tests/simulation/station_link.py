@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.amperio.modbus_link import ModbusLink
+from services.amperio.modbus_link import RECONNECT_CEILING_S, ModbusLink
 from services.amperio.site.orders import Orders, Outcomes
 from services.amperio.site.reads import Reading, ReadRequest
 from shared.clock import ManualClock
@@ -63,6 +63,6 @@ class WatchedLink(ModbusLink):
         self.last = (orders, outcomes)
         return outcomes
 
-    def _down(self, error: LinkDown) -> LinkDown:
+    def _down(self, error: LinkDown, *, ceiling_s: float = RECONNECT_CEILING_S) -> LinkDown:
         self.dropped()
-        return super()._down(error)
+        return super()._down(error, ceiling_s=ceiling_s)

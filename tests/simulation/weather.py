@@ -181,7 +181,9 @@ class Weather:
         self._random = random.Random(seed)
         self._quiet_until_s = self._coming[-1].at_s if self._coming else float("inf")
         self.counts: dict[Kind, int] = {}
-        """How often each kind really changed something."""
+        """How many messages each kind really changed."""
+        self.struck: set[Trouble] = set()
+        """Rows of the plan that changed a message."""
 
     def fate(self, s: float) -> Fate:
         """What becomes of a message sent now."""
@@ -207,3 +209,4 @@ class Weather:
     def acted(self, kind: Kind) -> None:
         """A kind has changed a message: told by the link, which alone knows whether it did."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.struck.update(each for each in self._active if each.kind is kind)

@@ -112,6 +112,8 @@ class World:
         self.operator_kw, self.operator_until_s, self.dimmed_s = float("inf"), 0.0, 0.0
         self.acted: Counter[str] = Counter()
         """Troubles of programs that changed a state, by name."""
+        self.acted_rows: Counter[str] = Counter()
+        """The same without those of the station, which counts its faults itself."""
         self._plays: dict[Kind, Callable[[Moment, Trouble], bool]] = {
             Kind.KILL: self._kill,
             Kind.POWER_CUT: self._cut_power,
@@ -191,6 +193,7 @@ class World:
             play_it = self._plays.get(trouble.kind)
             if play_it is not None and play_it(now, trouble):
                 self.acted[trouble.name] += 1
+                self.acted_rows[trouble.name] += trouble.kind is not Kind.DEVICE
                 self.watchman.began(now, trouble)
 
     def _kill(self, now: Moment, trouble: Trouble) -> bool:

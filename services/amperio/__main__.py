@@ -6,6 +6,7 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -20,6 +21,9 @@ from services.amperio.version import VERSION
 from shared.errors import BadInput, SiteError, UnknownSite
 from shared.logs import set_up_logs
 from shared.rest import starting
+
+if TYPE_CHECKING:
+    from services.amperio.onboarding import Onboarding
 
 log = structlog.get_logger()
 
@@ -76,23 +80,35 @@ def _enrol(settings: Settings, told: argparse.Namespace) -> int:
 
 
 async def _onboard(settings: Settings, site_id: str, host: str, port: int, serial: str | None) -> tuple[SelfTest, ...]:
-    from services.amperio.onboarding import Onboarding  # noqa: PLC0415 -- the other commands start without a client
-
-    controllers = Controllers(settings.data_dir / CONTROLLERS)
-    onboarding = Onboarding(
-        controllers,
-        settings.clock(),
-        enexa_url=settings.enexa_url,
-        ca_file=settings.enexa_ca,
-        modbus_timeout_s=settings.modbus_timeout_s,
-    )
-    controller = controllers.find(site_id)
+    onboarding = _onboarding(settings)
+    controller = Controllers(settings.data_dir / CONTROLLERS).find(site_id)
     if controller is None:
         controller = await onboarding.register(
             site_id, host, port, serial=serial or f"amperio-{site_id}", token=_token()
         )
     # Wherever the station was when it registered, it is where this command says now.
     return await onboarding.go_live(msgspec.structs.replace(controller, host=host, port=port))
+
+
+def _onboarding(settings: Settings) -> "Onboarding":
+    from services.amperio.onboarding import Onboarding  # noqa: PLC0415 -- the other commands start without a client
+
+    return Onboarding(
+        Controllers(settings.data_dir / CONTROLLERS),
+        settings.clock(),
+        enexa_url=settings.enexa_url,
+        ca_file=settings.enexa_ca,
+        modbus_timeout_s=settings.modbus_timeout_s,
+    )
+
+
+def _renew_key(settings: Settings, told: argparse.Namespace) -> int:
+    controller = Controllers(settings.data_dir / CONTROLLERS).find(told.site)
+    if controller is None:
+        raise BadInput(f"{told.site} is not enrolled here; a secret of the settings is exchanged in its file")
+    renewed = asyncio.run(_onboarding(settings).renew_key(controller))
+    print(f"{told.site} has a new key; the one before it holds until {renewed.previous_until:%Y-%m-%d %H:%M} UTC")
+    return 0
 
 
 def _token() -> str:
@@ -142,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--station", required=True, metavar="HOST:PORT", help="where its station answers Modbus/TCP")
     enrol.add_argument("--serial", help="of the controller; default amperio-SITE")
     enrol.set_defaults(command=_enrol)
+    renew = commands.add_parser("renew-key", help="exchange the API key of an enrolled site while everything runs")
+    renew.add_argument("site")
+    renew.set_defaults(command=_renew_key)
     lock = commands.add_parser("lock", help="lock a site on this machine: nothing remote acts until it is unlocked")
     lock.add_argument("site")
     lock.add_argument("--reason", default="locked on site")

@@ -30,6 +30,7 @@ from shared.rest.audit import AuditLine
 from shared.rest.auth import TokenBook, load_credentials
 from shared.rest.background import Background
 from shared.rest.certificates import certificate_check
+from shared.rest.credentials import CredentialsFile
 from shared.rest.gate import Gate, openapi_route, token_route
 from shared.rest.hosts import names_in
 from shared.rest.serve import application
@@ -51,7 +52,8 @@ class Station(Struct, frozen=True, kw_only=True):
     host: str
     port: int
     client_id: str
-    secret: str
+    secret: Callable[[], str]
+    """Read anew for each token, so that it may be exchanged while we serve."""
 
 
 class Amperio:
@@ -65,6 +67,7 @@ class Amperio:
         self.settings = settings
         self.clock = clock
         self.book = TokenBook(load_credentials(settings.credentials_file))
+        self.clients = CredentialsFile(settings.credentials_file, self.book.relist)
         self.controllers = Controllers(settings.data_dir / CONTROLLERS)
         self.stations = self._stations()
         self.database = Database(settings.data_dir / STORE, max_bytes=settings.store_max_mb * 1024 * 1024)
@@ -75,19 +78,29 @@ class Amperio:
     def _stations(self) -> dict[str, Station]:
         """Those of the settings, and those that were enrolled, by site."""
         given = self.settings.stations()
-        secret = self.settings.secret() if given else ""
+        if given:
+            self.settings.secret()
         client_id = self.settings.client_id
         found = {
-            site_id: Station(site_id=site_id, host=host, port=port, client_id=client_id, secret=secret)
+            site_id: Station(site_id=site_id, host=host, port=port, client_id=client_id, secret=self.settings.secret)
             for site_id, host, port in given
         }
         for controller in self.controllers.active():
             if controller.site_id in found:
                 raise BadInput(f"{controller.site_id} is enrolled: take it out of AMPERIO_SITES")
-            found[controller.site_id] = station_of(controller)
+            found[controller.site_id] = self._station_of(controller)
         if not found:
             raise BadInput("there is no station: enrol one with `amperio enrol`, or name it in AMPERIO_SITES")
         return found
+
+    def _station_of(self, controller: Controller) -> Station:
+        return Station(
+            site_id=controller.site_id,
+            host=controller.host,
+            port=controller.port,
+            client_id=controller.controller_id,
+            secret=partial(self.controllers.key, controller.site_id),
+        )
 
     async def lanes(self) -> Lanes:
         """A lane for each station, knowing again what it knew before the last stop."""
@@ -134,7 +147,7 @@ class Amperio:
         return (*disk_checks(self.database, max_bytes), *certificate_check(self.settings.tls_cert))
 
     def _loops(self, lanes: Lanes) -> list[Loop]:
-        loops: list[Loop] = [Housekeeper(lanes, self.database, self.clock).run]
+        loops: list[Loop] = [Housekeeper(lanes, self.database, self.clock).run, self.clients.watch]
         identities = dict.fromkeys(each.client_id for each in self.stations.values())
         loops += [self._firmware(client_id).run for client_id in identities]
         for lane in lanes:
@@ -152,7 +165,7 @@ class Amperio:
             for controller in await asyncio.to_thread(self.controllers.active):
                 if controller.site_id in self.stations:
                     continue
-                station = self.stations[controller.site_id] = station_of(controller)
+                station = self.stations[controller.site_id] = self._station_of(controller)
                 lane = await self._lane(station, phase_s=len(self.stations) * GOLDEN_RATIO % 1.0)
                 lanes.add(lane)
                 loops = [*self._loops_of(lane), self._firmware(station.client_id).run]
@@ -183,16 +196,6 @@ class Amperio:
         for client in self._clients.values():
             await client.close()
         self.database.close()
-
-
-def station_of(controller: Controller) -> Station:
-    return Station(
-        site_id=controller.site_id,
-        host=controller.host,
-        port=controller.port,
-        client_id=controller.controller_id,
-        secret=controller.api_key,
-    )
 
 
 class StoreAudit:

@@ -42,6 +42,13 @@ class Controllers:
         except (OSError, msgspec.DecodeError) as error:
             raise BadInput(f"cannot read {path}: {error}; enrol the site anew with another serial") from error
 
+    def key(self, site_id: str) -> str:
+        """The API key of a site's controller as it is now; BadInput where there is none any more."""
+        found = self.find(site_id)
+        if found is None:
+            raise BadInput(f"{site_id} is not enrolled any more: enrol it with `amperio enrol`")
+        return found.api_key
+
     def active(self) -> tuple[Controller, ...]:
         """Those that went live, by site."""
         found = [self.find(path.stem) for path in sorted(self._directory.glob("*.json"))]

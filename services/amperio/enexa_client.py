@@ -24,8 +24,17 @@ from shared.contract.operations import (
     POST_TELEMETRY,
     POST_TELEMETRY_BATCH,
     REGISTER_CONTROLLER,
+    RENEW_KEY,
 )
-from shared.contract.registry import Activate, Bootstrap, Firmware, FirmwareStatus, RegisterController, Registered
+from shared.contract.registry import (
+    Activate,
+    Bootstrap,
+    Firmware,
+    FirmwareStatus,
+    RegisterController,
+    Registered,
+    RenewedKey,
+)
 from shared.contract.schedule import SiteSchedule
 from shared.contract.telemetry import (
     Gap,
@@ -35,7 +44,7 @@ from shared.contract.telemetry import (
 )
 from shared.contract.wire import Message
 from shared.errors import NotFound, PeerDown
-from shared.rest.call import Caller
+from shared.rest.call import Caller, Secret
 
 
 class StoredBatch(Message, frozen=True, kw_only=True):
@@ -51,7 +60,7 @@ class EnexaClient:
     """Typed calls over one Caller; errors are ours (shared/errors.py), nothing is retried here."""
 
     def __init__(
-        self, url: str, clock: Clock, *, ca_file: Path | None, client_id: str, secret: str, timeout_s: float = 5.0
+        self, url: str, clock: Clock, *, ca_file: Path | None, client_id: str, secret: Secret, timeout_s: float = 5.0
     ) -> None:
         self._caller = Caller(
             url,
@@ -131,6 +140,12 @@ class EnexaClient:
         """Say that everything was tested; only a site that was heard of since its bootstrap goes live."""
         ready = Activate(status="ready", tests_passed=True)
         await self._caller.call(ACTIVATE_CONTROLLER, ready, path={"id": controller_id})
+
+    async def renew_key(self, controller_id: str) -> RenewedKey:
+        """Another API key; the one that asks holds for a while beside it."""
+        reply = await self._caller.call(RENEW_KEY, path={"id": controller_id})
+        assert isinstance(reply.message, RenewedKey)
+        return reply.message
 
     async def firmware(self, device_type: str) -> Firmware | None:
         """The newest release, or None where there is none."""

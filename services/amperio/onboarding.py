@@ -18,7 +18,7 @@ from services.amperio.site.reads import reads_of_cycle
 from shared.clock import Clock
 from shared.contract.config import SiteConfig
 from shared.contract.events import SiteStatus
-from shared.contract.registry import OnboardingState
+from shared.contract.registry import OnboardingState, RenewedKey
 from shared.errors import NotNow
 
 
@@ -55,17 +55,30 @@ class Onboarding:
 
         Raises LinkDown where the station does not answer, and whatever Enexa refuses.
         """
-        enexa = EnexaClient(
+        enexa = self._enexa(controller)
+        try:
+            return await self._steps(controller, enexa)
+        finally:
+            await enexa.close()
+
+    async def renew_key(self, controller: Controller) -> RenewedKey:
+        """Another API key, kept before this returns; a running Amperio takes it with its next token."""
+        enexa = self._enexa(controller)
+        try:
+            renewed = await enexa.renew_key(controller.controller_id)
+        finally:
+            await enexa.close()
+        self._controllers.keep(msgspec.structs.replace(controller, api_key=renewed.api_key))
+        return renewed
+
+    def _enexa(self, controller: Controller) -> EnexaClient:
+        return EnexaClient(
             self._enexa_url,
             self._clock,
             ca_file=self._ca_file,
             client_id=controller.controller_id,
             secret=controller.api_key,
         )
-        try:
-            return await self._steps(controller, enexa)
-        finally:
-            await enexa.close()
 
     async def _steps(self, controller: Controller, enexa: EnexaClient) -> tuple[SelfTest, ...]:
         try:

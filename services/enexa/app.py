@@ -1,5 +1,7 @@
 """The composition root: the only file that knows every concrete class of Enexa."""
 
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from litestar.types import ASGIApp
@@ -44,7 +46,8 @@ from shared.clock import Clock, SystemClock
 from shared.contract.config import ConfigDocument, SiteConfig
 from shared.contract.operations import AMPERIO_TOKEN, ENEXA_OPENAPI, ENEXA_TOKEN
 from shared.errors import BadInput
-from shared.rest.auth import Credential, TokenBook, load_credentials
+from shared.rest.auth import TokenBook, load_credentials
+from shared.rest.credentials import CredentialsFile
 from shared.rest.gate import Route, openapi_route, token_route
 from shared.rest.serve import application
 from shared.scenario.load import load_scenario
@@ -68,6 +71,8 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         raw_days=settings.raw_days,
         data_dir=settings.data_dir,
     )
+    amperio_secret = partial(read_secret, settings.amperio_secret_file, "ENEXA_AMPERIO_SECRET_FILE")
+    amperio_secret()
     cable = Cable(clock)
     amperio = AmperioClient(
         CuttableCaller(
@@ -76,14 +81,16 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
             cable=cable,
             ca_file=settings.amperio_ca,
             client_id=settings.amperio_client_id,
-            secret=read_secret(settings.amperio_secret_file, "ENEXA_AMPERIO_SECRET_FILE"),
+            secret=amperio_secret,
             token_operation=AMPERIO_TOKEN,
         )
     )
     inbox = Inbox(settings.data_dir)
     runtime = Runtime(platform, amperio, PlanningJob(), inbox)
     book = PlatformTokens(credentials, inbox)
-    onboarding = Onboarding(platform, book, inbox, settings.reached_at())
+    onboarding = Onboarding(platform, book, inbox, settings.reached_at(), timedelta(seconds=settings.key_overlap_s))
+    door = Doorkeeper(credentials, load_key(settings.data_dir / "session.key"), speed=settings.speed)
+    clients = CredentialsFile(settings.credentials_file, book.relist, door.admit)
     shelf = FirmwareShelf(settings.data_dir / "firmware")
     gate = CuttableGate(
         clock,
@@ -115,6 +122,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
 
     loops = [
         *runtime.loops(),
+        clients.watch,
         drills.judging,
         *([story.playing] if story else []),
         *(each.run for each in platform.alerts.rounds()),
@@ -126,7 +134,7 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         handlers=[
             stream.handler(platform, gate),
             controllers.file_handler(shelf, gate),
-            *handlers(_pages(settings, platform, credentials, drills, onboard, story)),
+            *handlers(_pages(settings, platform, door, drills, onboard, story)),
         ],
         on_start=[start],
         on_close=[runtime.close, store.close],
@@ -166,7 +174,7 @@ def database_url(settings: Settings) -> str:
 def _pages(
     settings: Settings,
     platform: Platform,
-    credentials: tuple[Credential, ...],
+    door: Doorkeeper,
     drills: Drills,
     onboard: Onboard,
     story: Story | None,
@@ -181,7 +189,7 @@ def _pages(
         clock=platform.clock,
         board=platform.board,
         store=platform.store,
-        door=Doorkeeper(credentials, load_key(settings.data_dir / "session.key"), speed=settings.speed),
+        door=door,
         desk=Desk(replan=replan, save_config=save_config),
         names=platform.names,
         prices_between=platform.prices.between,

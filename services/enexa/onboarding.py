@@ -1,12 +1,13 @@
 """Onboarding of a controller: register with a one-time token, fetch the first configuration, go live."""
 
 import secrets
+from datetime import timedelta
 
 import msgspec
 
 from services.enexa.inbox import Inbox
 from services.enexa.platform import Platform
-from services.enexa.registry.assets import ControllerRecord, asset_view, controller_view, with_state
+from services.enexa.registry.assets import ControllerRecord, asset_view, controller_view, with_key, with_state
 from services.enexa.registry.onboarding import Step, after
 from services.enexa.tokens import PlatformTokens
 from shared.contract.registry import (
@@ -18,8 +19,9 @@ from shared.contract.registry import (
     OnboardingState,
     RegisterController,
     Registered,
+    RenewedKey,
 )
-from shared.errors import Conflict, OutOfBounds, Unauthenticated
+from shared.errors import Conflict, NotNow, OutOfBounds, Unauthenticated
 from shared.moment import Moment
 from shared.rest.auth import digest
 
@@ -27,11 +29,14 @@ from shared.rest.auth import digest
 class Onboarding:
     """The three steps; the table in `registry/onboarding.py` says which may follow which."""
 
-    def __init__(self, platform: Platform, tokens: PlatformTokens, inbox: Inbox, public_url: str) -> None:
+    def __init__(
+        self, platform: Platform, tokens: PlatformTokens, inbox: Inbox, public_url: str, key_overlap: timedelta
+    ) -> None:
         self._platform = platform
         self._tokens = tokens
         self._inbox = inbox
         self._public_url = public_url.rstrip("/")
+        self._key_overlap = key_overlap
         self._bootstrapped: dict[str, Moment] = {}
 
     def controller(self, controller_id: str) -> ControllerRecord:
@@ -88,6 +93,17 @@ class Onboarding:
             )
         await self._step(record, Step.ACTIVATE)
         return Activated(activated=True, activated_at=now.at)
+
+    async def renew_key(self, controller_id: str, now: Moment) -> RenewedKey:
+        """Another key in force before this returns; NotNow for one whose secret stands in the credentials file."""
+        record = self._platform.controller(controller_id)
+        if record.key_sha256 is None:
+            raise NotNow("this controller's secret stands in the credentials file: exchange it there")
+        api_key = secrets.token_urlsafe(32)
+        renewed = with_key(record, digest(api_key), now.at, self._key_overlap)
+        await self._keep(renewed)
+        self._tokens.admit(renewed)
+        return RenewedKey(api_key=api_key, previous_until=now.at + self._key_overlap)
 
     async def suspend(self, controller_id: str) -> ControllerRecord:
         """Shut a controller out; its key and its tokens are void before this returns."""

@@ -35,6 +35,8 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
     emulator_url: str = ""
     public_url: str = ""
     """How controllers reach this platform; default the TLS port of this machine."""
+    key_overlap_s: Annotated[float, Meta(ge=0.0, le=31 * 86_400.0)] = 86_400.0
+    """How long an API key still holds after its controller was given another one."""
     allowlist: str = ""
     """Comma-separated networks that may call at all; empty = everybody."""
     alert_webhook: str = ""

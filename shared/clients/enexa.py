@@ -54,6 +54,7 @@ from shared.contract.operations import (
     POST_TELEMETRY_BATCH,
     PUT_CONFIG,
     REGISTER_CONTROLLER,
+    RENEW_KEY,
     REPLAN,
     RESUME_CONTROLLER,
     ROLL_BACK_CONFIG,
@@ -85,6 +86,7 @@ from shared.contract.registry import (
     FirmwareStatusAck,
     RegisterController,
     Registered,
+    RenewedKey,
     SiteAssets,
     SitePage,
 )
@@ -226,6 +228,15 @@ class EnexaApi(Api):
     async def activate_controller(self, id_: str, body: Activate) -> Activated:
         """Step 3: set up and tested, go live."""
         return cast("Activated", await self._call(ACTIVATE_CONTROLLER, body, path={"id": id_}))
+
+    async def renew_key(self, id_: str, *, idempotency_key: str | None = None) -> RenewedKey:
+        """A new API key for the controller that asks; the ones before it hold for an overlap, so that no call fails."""
+        found = await self._call(
+            RENEW_KEY,
+            path={"id": id_},
+            headers={"Idempotency-Key": idempotency_key},
+        )
+        return cast("RenewedKey", found)
 
     async def suspend_controller(self, id_: str) -> Controller:
         """Shut a controller out: its key and its tokens are void at once."""

@@ -48,6 +48,7 @@ from shared.contract.registry import (
     FirmwareStatusAck,
     RegisterController,
     Registered,
+    RenewedKey,
     SiteAssets,
     SitePage,
 )
@@ -360,6 +361,15 @@ ACTIVATE_CONTROLLER = _enexa(
     request=Activate,
     reply=Activated,
     refuses=CONFLICT,
+)
+RENEW_KEY = _enexa(
+    "renew_key",
+    "POST",
+    "/v1/controllers/{id}/key",
+    "A new API key for the controller that asks; the ones before it hold for an overlap, so that no call fails.",
+    MIDDLEWARE,
+    reply=RenewedKey,
+    status=201,
 )
 SUSPEND_CONTROLLER = _enexa(
     "suspend_controller",

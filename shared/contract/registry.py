@@ -97,6 +97,13 @@ class Registered(Message, frozen=True, kw_only=True):
     controller_id: Id
 
 
+class RenewedKey(Message, frozen=True, kw_only=True):
+    """A new API key, shown once; the ones before it hold until `previous_until`."""
+
+    api_key: str
+    previous_until: Instant
+
+
 class Bootstrap(Message, frozen=True, kw_only=True):
     config: SiteConfig
     assets: tuple[Asset, ...]

@@ -8,7 +8,7 @@ credentials go to one origin only.
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -40,6 +40,9 @@ TOKEN_CALLS = 2
 TOKEN_CALLS_PER_S = 60.0
 """A peer that refuses whatever token it gives is asked for another one twice a minute at most."""
 
+Secret = str | Callable[[], str]
+"""A secret, or how it is read each time a token is bought, so that it may be exchanged meanwhile."""
+
 REFUSALS = {each.code: each for each in family(Refused)}
 
 
@@ -61,7 +64,7 @@ class Caller:
         *,
         ca_file: Path | None = None,
         client_id: str | None = None,
-        secret: str | None = None,
+        secret: Secret | None = None,
         token_operation: Operation | None = None,
         timeout_s: float = 5.0,
     ) -> None:
@@ -135,7 +138,9 @@ class Caller:
             if len(self._asked_s) == TOKEN_CALLS and now.s - self._asked_s[0] < TOKEN_CALLS_PER_S:
                 raise Unauthenticated(self._refusal)
             request = TokenRequest(
-                grant_type="client_credentials", client_id=self._client_id, client_secret=self._secret
+                grant_type="client_credentials",
+                client_id=self._client_id,
+                client_secret=self._secret() if callable(self._secret) else self._secret,
             )
             try:
                 reply = await self._exchange(self._token_operation, encode(request), None, None, None, bearer=None)

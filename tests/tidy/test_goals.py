@@ -14,7 +14,7 @@ P0 = (
     *(f"C{number}" for number in (*range(1, 12), 13, 15)),
     *("D1", "D2", "D4", "D5", "D6", "D8", "D9", "D10"),
     *("E1", "E2", "E3", "E4"),
-    *("F1", "F2", "F3", "F4", "F5", "F6", "F9", "F10", "F11", "F12", "F13"),
+    *("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F13"),
     *("G1", "G2", "G3", "G4", "G5", "G8"),
     *("H1", "H2", "H3", "H4"),
 )
@@ -32,6 +32,31 @@ def test_a_goal_has_a_test_that_exists_or_a_reason_why_not(goal: str) -> None:
     assert bool(row.get("tests")) is not bool(row.get("missing")), f"{goal}: give tests, or say in `missing` why not"
     for name in (*row.get("tests", ()), *row.get("bites", ())):
         assert exists(name), f"{goal}: {name} does not exist"
+
+
+AMPERIOS = (
+    *("A1", "A2", "A3", "A4", "A5", "A6", "A8", "A9", "A14"),
+    *(f"B{number}" for number in range(1, 15)),
+    *(f"C{number}" for number in (*range(1, 12), 13, 15)),
+    *("D1", "D2", "D4", "D5", "D6", "D8", "D9", "D10"),
+    *("E1", "E2", "E3", "E4"),
+)
+PLANTED = "tests/unit/amperio/test_planted_bugs.py"
+
+
+@pytest.mark.parametrize("goal", AMPERIOS)
+def test_a_control_shows_that_the_proof_of_a_goal_bites(goal: str) -> None:
+    bites = GOALS[goal].get("bites", ())
+    assert bites, f"{goal}: name the control in `bites`"
+    if any(name.startswith(PLANTED) for name in bites):
+        planted = {
+            keyword.value.value
+            for node in ast.walk(tree(ROOT / PLANTED))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Bug"
+            for keyword in node.keywords
+            if keyword.arg == "goal" and isinstance(keyword.value, ast.Constant)
+        }
+        assert goal in planted, f"{goal}: no bug of {PLANTED} is for it"
 
 
 def exists(name: str) -> bool:

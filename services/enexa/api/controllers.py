@@ -17,6 +17,7 @@ from shared.contract.operations import (
     GET_FIRMWARE_FILE,
     POST_FIRMWARE_STATUS,
     REGISTER_CONTROLLER,
+    RENEW_KEY,
     RESUME_CONTROLLER,
     SUSPEND_CONTROLLER,
 )
@@ -52,6 +53,11 @@ def routes(onboarding: Onboarding, shelf: FirmwareShelf, public_url: str) -> lis
     async def activate(call: Call[Activate]) -> Activated:
         return await onboarding.activate(_own(call.path["id"], call.principal), call.body, call.now)
 
+    @serves(RENEW_KEY)
+    async def renew_key(call: Call[None]) -> Answer:
+        renewed = await onboarding.renew_key(_own(call.path["id"], call.principal), call.now)
+        return Answer(renewed, headers={"Cache-Control": "no-store"})
+
     @serves(SUSPEND_CONTROLLER)
     async def suspend(call: Call[None]) -> Controller:
         return onboarding.view(await onboarding.suspend(_seen(onboarding, call)))
@@ -80,7 +86,7 @@ def routes(onboarding: Onboarding, shelf: FirmwareShelf, public_url: str) -> lis
         release = await asyncio.to_thread(shelf.newest, DEVICE_OF_CONTROLLERS)
         return FirmwareStatusAck(latest_version=release.version if release is not None else None)
 
-    return [register, bootstrap, activate, suspend, resume, firmware, firmware_status]
+    return [register, bootstrap, activate, renew_key, suspend, resume, firmware, firmware_status]
 
 
 def file_handler(shelf: FirmwareShelf, gate: Gate) -> HTTPRouteHandler:

@@ -1,13 +1,15 @@
 """Sites, their equipment and their controllers: Enexa's master data, and the views that the page shows of it (pure)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec import Struct
 
 from shared.contract.registry import Asset, Controller, EquipmentSpecs, OnboardingState, SiteAssets
 from shared.errors import NotFound
+
+RETIRED_KEYS_MAX = 8
 
 
 class SiteRecord(Struct, frozen=True, kw_only=True):
@@ -35,8 +37,15 @@ class AssetRecord(Struct, frozen=True, kw_only=True):
     connection_kva: float | None = None
 
 
+class Key(Struct, frozen=True, kw_only=True):
+    """The hash of an API key, and when it ends where it was replaced."""
+
+    sha256: str
+    until: datetime | None = None
+
+
 class ControllerRecord(Struct, frozen=True, kw_only=True):
-    """The box that speaks for a site; of its API key only the hash is kept."""
+    """The box that speaks for a site; of its API keys only the hashes are kept."""
 
     id: str
     site_id: str
@@ -45,6 +54,7 @@ class ControllerRecord(Struct, frozen=True, kw_only=True):
     registered_at: datetime
     firmware: str | None = None
     key_sha256: str | None = None
+    retired_keys: tuple[Key, ...] = ()
 
 
 def asset_view(record: AssetRecord) -> Asset:
@@ -85,6 +95,17 @@ def specs(records: Sequence[AssetRecord], kind: str, asset_id: str) -> Equipment
     return EquipmentSpecs(
         **{name: getattr(found, name) for name in EquipmentSpecs.__struct_fields__ if hasattr(found, name)}
     )
+
+
+def with_key(record: ControllerRecord, key_sha256: str, now: datetime, overlap: timedelta) -> ControllerRecord:
+    """The record with a new key; every older one that still holds does so for the overlap at most.
+
+    Every older one, because a reply that was lost leaves its controller with the key before it.
+    """
+    end = now + overlap
+    older = [Key(sha256=record.key_sha256, until=end)] if record.key_sha256 is not None else []
+    older += [each for each in record.retired_keys if each.until is not None and now < each.until]
+    return msgspec.structs.replace(record, key_sha256=key_sha256, retired_keys=tuple(older[:RETIRED_KEYS_MAX]))
 
 
 def with_state(record: ControllerRecord, state: OnboardingState) -> ControllerRecord:

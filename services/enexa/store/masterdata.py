@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.enexa.registry.assets import AssetRecord, ControllerRecord, SiteRecord
+from services.enexa.registry.assets import AssetRecord, ControllerRecord, Key, SiteRecord
 from services.enexa.store.committer import Committer
 from services.enexa.store.database import Database
 from services.enexa.store.schema import (
@@ -193,6 +193,7 @@ def _controller_row(record: ControllerRecord) -> dict[str, Any]:
         "firmware": record.firmware,
         "key_sha256": record.key_sha256,
         "registered_us": to_us(record.registered_at),
+        "retired_keys": msgspec.json.encode(record.retired_keys),
     }
 
 
@@ -205,6 +206,7 @@ def _controller(row: Any) -> ControllerRecord:
         firmware=row.firmware,
         key_sha256=row.key_sha256,
         registered_at=from_us(row.registered_us),
+        retired_keys=msgspec.json.decode(row.retired_keys, type=tuple[Key, ...]) if row.retired_keys else (),
     )
 
 

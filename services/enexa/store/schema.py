@@ -47,6 +47,7 @@ controllers = Table(
     Column("firmware", String(64)),
     Column("key_sha256", String(64)),
     Column("registered_us", BigInteger, nullable=False),
+    Column("retired_keys", LargeBinary),
 )
 
 configs = Table(

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from shared.contract.operations import Scope
 from shared.errors import BadInput, Unauthenticated
-from shared.rest.auth import Credential, digest
+from shared.rest.auth import Credential, by_client, matching
 
 SESSION_LIFE_S = 12 * 3600.0
 KEY_BYTES = 32
@@ -48,27 +48,33 @@ class Doorkeeper:
 
     def __init__(self, people: Iterable[Credential], key: bytes, *, speed: float = 1.0) -> None:
         assert len(key) >= KEY_BYTES
-        self._people = {each.client_id: each for each in people if each.scope in PEOPLE}
         self._key = key
         self._life = timedelta(seconds=SESSION_LIFE_S * speed)
+        self.admit(people)
+
+    def admit(self, people: Iterable[Credential]) -> None:
+        """Those who may come in from now on; sessions of everybody else, and of secrets that are gone, are over."""
+        self._people = by_client(each for each in people if each.scope in PEOPLE)
 
     def log_in(self, client_id: str, secret: str, now: datetime) -> Session:
         """A new session; Unauthenticated where name and password do not belong together."""
-        person = self._people.get(client_id)
-        known = person.secret_sha256 if person else "0" * 64
-        if not hmac.compare_digest(digest(secret), known) or person is None:
+        person = matching(self._people.get(client_id, ()), secret, now)
+        if person is None:
             raise Unauthenticated("name and password do not belong together")
         return Session(
             client_id=client_id,
             scope=person.scope,
             sites=person.sites,
             csrf=secrets.token_urlsafe(24),
-            expires_at=now + self._life,
+            expires_at=min(now + self._life, person.until or now + self._life),
         )
 
     def seal(self, session: Session) -> str:
+        """With the secret that is in force longest, so that a session outlives the exchange of a password."""
         body = base64.urlsafe_b64encode(msgspec.json.encode(session)).decode()
-        return f"{body}.{self._signature(self._people[session.client_id], body)}"
+        own = self._people[session.client_id]
+        newest = next((each for each in own if each.until is None), own[-1])
+        return f"{body}.{self._signature(newest, body)}"
 
     def open(self, cookie: str, now: datetime) -> Session | None:
         """The session of a cookie; None where it is missing, forged, expired or its person is gone."""
@@ -79,10 +85,10 @@ class Doorkeeper:
             session = msgspec.json.decode(base64.urlsafe_b64decode(body), type=Session)
         except (msgspec.DecodeError, binascii.Error, ValueError):
             return None
-        person = self._people.get(session.client_id)
-        if person is None or not hmac.compare_digest(self._signature(person, body), signature):
-            return None
-        return session if now < session.expires_at and session.scope is person.scope else None
+        for person in self._people.get(session.client_id, ()):
+            if hmac.compare_digest(self._signature(person, body), signature) and person.holds(now):
+                return session if now < session.expires_at and session.scope is person.scope else None
+        return None
 
     def _signature(self, person: Credential, body: str) -> str:
         key = hmac.digest(self._key, person.secret_sha256.encode(), "sha256")

@@ -58,7 +58,10 @@ class Command:
     async def enrol(self, site_id: str, port: int, token: str = "") -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
         self._monkeypatch.setattr("sys.stdin", io.StringIO(token + "\n"))
-        code = await asyncio.to_thread(main, ["enrol", site_id, "--station", f"127.0.0.1:{port}"])
+        return await self.run("enrol", site_id, "--station", f"127.0.0.1:{port}")
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(main, list(words))
         said = self._capsys.readouterr()
         return code, said.out, said.err
 
@@ -208,5 +211,18 @@ async def test_a_site_enrolled_beside_a_running_middleware_is_served_within_seco
         await eventually(lambda: lane.agent.config is not None and lane.agent.config.site_id == "SITE002")
         await eventually(lambda: lane.outbox.stored_through >= 1)
 
-    async with amperio(stage) as (again, _):
+        before = command.controllers.key("SITE002")
+        assert await command.run("renew-key", "SITE009") != (0, "", "")
+        code, out, err = await command.run("renew-key", "SITE002")
+        assert (code, err) == (0, "")
+        renewed = command.controllers.key("SITE002")
+        assert renewed != before
+        assert renewed not in out
+        through = lane.outbox.stored_through
+        await eventually(lambda: lane.outbox.stored_through > through)
+
+    async with amperio(stage) as (again, lanes):
         assert sorted(again.stations) == ["SITE001", "SITE002"]
+        assert again.stations["SITE002"].secret() == renewed
+        through = lanes.of("SITE002").outbox.stored_through
+        await eventually(lambda: lanes.of("SITE002").outbox.stored_through > through)

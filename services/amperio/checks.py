@@ -69,6 +69,7 @@ def site_checks(lane: SiteLane, now: Moment) -> tuple[Check, ...]:
         ("lock", mode is not Mode.LOCKED, "locked on site"),
         ("enexa", not lane.courier.troubled, f"no useful answer for {silent_s:.0f} s"),
         ("forwarding", lane.courier.troubled or silent_s <= patience_s, f"nothing was exchanged for {silent_s:.0f} s"),
+        ("dead_letters", not lane.dead_letters.present(now), "Enexa refuses samples for good; they are kept aside"),
         ("config", agent.config is not None, "no configuration yet"),
         ("config_version", agent.refused_version is None, f"version {agent.refused_version} was rejected"),
         ("mode", mode in GOOD_MODES, f"mode {mode}"),

@@ -15,12 +15,14 @@ import structlog
 
 from services.amperio.enexa_client import EnexaClient
 from services.amperio.lane import SiteLane
-from services.amperio.site.outbox import Row, Send
+from services.amperio.site.outbox import DEAD_QUIET_S, Row, Send
 from services.amperio.store import tables
 from services.amperio.store.database import Database
 from shared.clock import Clock
+from shared.contract.events import EventKind, Severity
 from shared.contract.telemetry import Gap
 from shared.errors import InvalidMessage, OutOfBounds, Refused, SiteError, StoreFailed, TooLarge, Unreachable
+from shared.moment import Moment
 
 CONFIG_EVERY_S = 30.0
 SCHEDULE_EVERY_S = 30.0
@@ -174,6 +176,7 @@ class Forwarder:
         except (Refused, Unreachable):
             outbox.failed(narrowed)
             return False
+        self._tell_no_more_dead()
         moved = outbox.confirmed(narrowed, through)
         if moved is not None:
             self._lane.scribe.confirmed(stored_through=moved)
@@ -201,35 +204,52 @@ class Forwarder:
 
     async def _bury(self, send: Send, rows: Sequence[Row], error: SiteError) -> None:
         """A body that Enexa will never take: find the culprit by sending rows alone, then put it aside."""
-        outbox, site = self._lane.outbox, self._lane.site_id
+        outbox = self._lane.outbox
         if len(rows) > 1:
             for row in rows:
                 await self._alone(row)
             outbox.failed(send)
             return
         for row in rows:
-            await self._put_aside(row, error.code)
-            log.warning("sample_refused", site_id=site, sequence=row.seq, code=error.code, error=str(error))
+            await self._put_aside(row, error)
         outbox.dead(send)
 
     async def _alone(self, row: Row) -> None:
-        site = self._lane.site_id
         try:
             await self._useful(lambda: self._post((row,), ()))
         except POISON as error:
-            await self._put_aside(row, error.code)
-            log.warning("sample_refused", site_id=site, sequence=row.seq, code=error.code, error=str(error))
+            await self._put_aside(row, error)
         except SiteError:
             return
 
-    async def _put_aside(self, row: Row, code: str) -> None:
+    async def _put_aside(self, row: Row, error: SiteError) -> None:
         site = self._lane.site_id
-        await self._database.run(lambda store: tables.bury_row(store, site, row, code))
+        await self._database.run(lambda store: tables.bury_row(store, site, row, error.code))
+        log.warning("sample_refused", site_id=site, sequence=row.seq, code=error.code, error=str(error))
+        self._tell_dead(row, error.code)
 
     async def _note_rejected(self, row: Row, code: str) -> None:
         site = self._lane.site_id
         await self._database.run(lambda store: tables.note_dead(store, site, row, code))
         log.warning("sample_rejected", site_id=site, sequence=row.seq, code=code)
+        self._tell_dead(row, code)
+
+    def _tell_dead(self, row: Row, code: str) -> None:
+        """People hear of the first: one body that will never do is rarely the last one."""
+        now = self._clock.now()
+        if self._lane.dead_letters.note(now):
+            text = f"Enexa will never take sample {row.seq} ({code}); such samples are kept aside in the store"
+            self._alert(now, EventKind.ALERT_RAISED, text, Severity.WARNING)
+
+    def _tell_no_more_dead(self) -> None:
+        now = self._clock.now()
+        count = self._lane.dead_letters.over(now)
+        if count:
+            text = f"{count} samples were kept aside, and none in the last {DEAD_QUIET_S / 60.0:.0f} minutes"
+            self._alert(now, EventKind.ALERT_CLEARED, text, Severity.INFO)
+
+    def _alert(self, now: Moment, kind: EventKind, text: str, severity: Severity) -> None:
+        self._lane.scribe.hold_events((self._lane.agent.event(now, kind, text, severity),))
 
     async def _carry_events(self) -> None:
         lane = self._lane

@@ -19,7 +19,7 @@ from services.amperio.site.facts import Fact
 from services.amperio.site.image import SiteImage, image_of
 from services.amperio.site.ledger import Entry, ack_of
 from services.amperio.site.orders import Inbox, Keepsake, Outcomes, Settled
-from services.amperio.site.outbox import Courier, Cursor, EventBox, Outbox
+from services.amperio.site.outbox import Courier, Cursor, DeadLetters, EventBox, Outbox
 from services.amperio.site.reads import Reading, reads_of_cycle
 from services.amperio.store import tables
 from services.amperio.store.database import Database
@@ -70,6 +70,7 @@ class SiteLane:
         self.outbox = Outbox(site_id, stream_epoch, cursor)
         self.events = EventBox(cursor)
         self.courier = Courier()
+        self.dead_letters = DeadLetters()
         self.scribe = Scribe(
             site_id,
             database,

@@ -25,6 +25,7 @@ REWIND_S = 24 * 3600.0
 THIN_WINDOW = 3600
 THIN_KEEPS_EVERY = 60
 GAPS_PER_BATCH = 500
+DEAD_QUIET_S = 600.0
 RETRY_CEILING_S = 12.0
 """With jitter 14.4 s; with five seconds of good exchanges and a fresh plan, a site is back within 30 s (goal I6)."""
 
@@ -276,6 +277,31 @@ class EventBox:
     @property
     def confirmed_through(self) -> int:
         return self._through
+
+
+class DeadLetters:
+    """Samples that Enexa will never take: people hear of the first, and when there was none for a while."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Since people were told."""
+        self._latest_s = float("-inf")
+
+    def note(self, now: Moment) -> bool:
+        """One more was put aside; True where people are to hear of it."""
+        self.count += 1
+        self._latest_s = now.s
+        return self.count == 1
+
+    def present(self, now: Moment) -> bool:
+        return now.s - self._latest_s <= DEAD_QUIET_S
+
+    def over(self, now: Moment) -> int:
+        """How many there were, once, when there was none for a while; else 0."""
+        if self.present(now):
+            return 0
+        count, self.count = self.count, 0
+        return count
 
 
 class Courier:

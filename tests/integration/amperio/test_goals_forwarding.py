@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +32,7 @@ from shared.rest.background import Background
 from shared.rest.gate import Call, Gate, Route, serves, token_route
 from shared.rest.serve import application
 from shared.rest.server import Listener, serve
-from tests.integration.amperio.stage import free_port
+from tests.integration.amperio.stage import eventually, free_port
 
 AT = datetime(2024, 1, 15, tzinfo=UTC)
 WITHIN_S = 25.0
@@ -55,6 +56,7 @@ class Enexa:
         self.stored: dict[str, dict[int, Telemetry]] = {}
         self.through: dict[str, int] = {}
         self.events: dict[str, list[int]] = {}
+        self.told: list[Event] = []
         self.arrivals: dict[str, list[tuple[str, int]]] = {}
         self.duplicates = 0
         self.replies_to_lose = 0
@@ -83,6 +85,7 @@ class Enexa:
         @serves(POST_EVENTS)
         async def events(call: Call[Any]) -> EventAck:
             self.events.setdefault(call.body.site_id, []).extend(each.sequence for each in call.body.events)
+            self.told += call.body.events
             return EventAck(accepted=len(call.body.events))
 
         return [token_route(ENEXA_TOKEN, book), one, many, events]
@@ -290,24 +293,141 @@ async def test_a5_a_thousand_lost_acknowledgements(tmp_path: Path) -> None:
     assert outage.missing() == 0
 
 
-POISON = {7: "out_of_bounds", 61: "invalid_message", 130: "wrong_unit", 190: "whole", 245: "stale", 251: "whole"}
+# ---- C1: what is no useful exchange ----------------------------------------------------------------------------------
+
+TOKEN = b'{"access_token":"t","token_type":"Bearer","expires_in":3600,"scope":"middleware"}'
+ANSWERS = {
+    "only 5xx": (503, b'{"code":"x"}'),
+    "only 401": (401, b'{"code":"unauthenticated"}'),
+    "only 429": (429, b'{"code":"too_many_requests"}'),
+    "200 with garbage": (200, b"<html>welcome to the hotel</html>"),
+}
+FAILURES = (*ANSWERS, "finish", "reset", "drop", "no such name", "no TLS")
 
 
-async def poisoned(directory: Path) -> tuple[Outage, int]:
-    outage = Outage(directory, 1, 300, 0)
-    outage.enexa.poison = dict(POISON)
+@contextlib.asynccontextmanager
+async def peer(kind: str) -> AsyncIterator[str]:
+    """Somebody at Enexa's address who fails in this way; tokens are given where it answers at all."""
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            if kind == "drop":
+                await reader.read()
+            while kind in ANSWERS:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if b"content-length:" in line), 0)
+                await reader.readexactly(length)
+                status, body = (200, TOKEN) if b"/oauth/token" in head else ANSWERS[kind]
+                told = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+                writer.write(told.encode() + body)
+        if kind == "reset":
+            writer.transport.abort()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        scheme, host = (
+            "https" if kind == "no TLS" else "http",
+            "no-such.test" if kind == "no such name" else "127.0.0.1",
+        )
+        yield f"{scheme}://{host}:{server.sockets[0].getsockname()[1]}"
+        for writer in open_now:
+            writer.close()
+
+
+async def exchanges_with(directory: Path, url: str, count: int) -> list[bool]:
+    """What the first exchanges with whoever is there counted for, as the lane's silence is told."""
+    outage = Outage(directory, 1, 0, 0)
+    lane = await outage._lane("SITE001")
+    heard: list[bool] = []
+    lane.exchanged = heard.append  # type: ignore[method-assign,assignment]  # listens in
+    client = EnexaClient(url, outage.clock, ca_file=None, client_id="CTRL001", secret="s", timeout_s=0.3)
+    forwarder = Forwarder(lane, client, outage.database, outage.clock)
+    running = Background([forwarder.run_live, forwarder.run_status, forwarder.run_config])
+    running.start()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            second = 0
+            while len(heard) < count:
+                second += 1
+                await lane.scribe.keep(sample("SITE001", second), Settled(), period_s=1.0)
+                await asyncio.sleep(0.01)
+    finally:
+        await running.stop()
+        await client.close()
+        outage.database.close()
+    return heard
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+async def test_c1_however_the_link_fails_nothing_counts_as_useful(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "no such name":
+
+        def unknown(*_: Any, **__: Any) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    async with peer(kind) as url:
+        assert not any(await exchanges_with(tmp_path, url, 3))
+
+
+async def test_c1_the_control_a_peer_that_takes_what_it_is_sent_is_useful(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, "good", (200, b'{"accepted":1,"stored_through":1}'))
+
+    async with peer("good") as url:
+        assert any(await exchanges_with(tmp_path, url, 3))
+
+
+# ---- A6: bad records -------------------------------------------------------------------------------------------------
+
+KINDS = (
+    *("out_of_bounds", "invalid_message", "wrong_unit", "stale", "limit_exceeded"),
+    *("unknown_site", "wrong_epoch", "not_finite", "whole", "whole"),
+)
+"""Ten ways to be refused: by name in the answer, or with the whole body."""
+
+
+def poison(seconds: int, count: int) -> dict[int, str]:
+    """Numbers spread over the outage; one in five makes the whole body unacceptable."""
+    return {7 + number * (seconds - 20) // count: KINDS[number % len(KINDS)] for number in range(count)}
+
+
+async def poisoned(directory: Path, seconds: int, count: int, within_s: float) -> tuple[Outage, dict[int, str]]:
+    """An outage with bad records in it, played; and what was kept aside, with its reason."""
+    outage = Outage(directory, 1, seconds, 0)
+    outage.enexa.poison = poison(seconds, count)
     async with outage.over():
-        await outage.live_second(300)
-        await outage.drained()
-        dead = await outage.database.run(partial(tables.dead_letter_count, site=outage.sites[0]))
-    return outage, dead
+        await outage.live_second(seconds)
+        await outage.drained(within_s=within_s)
+        await outage.live_second(seconds + 1)  # what people are told goes into the store with the next cycle
+        await eventually(lambda: outage.enexa.told, within_s=within_s)
+        await outage.drained(within_s=within_s)
+        dead = await outage.database.run(lambda store: store.execute("SELECT seq, code FROM dead_letters").fetchall())
+    return outage, {int(str(number)): str(code) for number, code in dead}
+
+
+def check_poisoned(outage: Outage, dead: dict[int, str]) -> None:
+    bad = outage.enexa.poison
+    assert outage.missing() == len(bad), "all but the bad ones are there"
+    assert dead == {number: "invalid_message" if code == "whole" else code for number, code in bad.items()}
+    alerts = [event for event in outage.enexa.told if event.kind is EventKind.ALERT_RAISED]
+    assert len(alerts) == 1, "people are told, and not once for each"
+    assert "will never take" in alerts[0].text
 
 
 async def test_a6_one_bad_record_blocks_nothing_and_is_kept_aside_with_its_reason(tmp_path: Path) -> None:
-    outage, dead = await poisoned(tmp_path)
+    check_poisoned(*await poisoned(tmp_path, 300, 10, WITHIN_S))
 
-    assert outage.missing() == len(POISON), "all but the bad ones are there"
-    assert dead == len(POISON)
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_a6_two_hundred_bad_records(tmp_path: Path) -> None:
+    check_poisoned(*await poisoned(tmp_path, 12_000, 200, 800.0))
 
 
 async def test_a6_the_control_without_dead_letters_the_queue_stands(
@@ -318,7 +438,7 @@ async def test_a6_the_control_without_dead_letters_the_queue_stands(
 
     monkeypatch.setattr(Forwarder, "_bury", keeps_trying)
     outage = Outage(tmp_path, 1, 300, 0)
-    outage.enexa.poison = dict(POISON)
+    outage.enexa.poison = poison(300, 10)
 
     async with outage.over():
         await outage.live_second(300)

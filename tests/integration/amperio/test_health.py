@@ -10,6 +10,7 @@ import apsw
 import pytest
 from msgspec import Struct
 
+from services.amperio.site.outbox import DEAD_QUIET_S
 from shared.chargepost.registers import GRID, MANAGEMENT
 from shared.clock import real_now_s
 from shared.rest.certificates import certificate_check
@@ -123,6 +124,14 @@ def set_the_clock(stage: ByHand, _: pytest.MonkeyPatch) -> None:
     stage.clock.step_date(-61.0)
 
 
+def refuse_a_sample(stage: ByHand, _: pytest.MonkeyPatch) -> None:
+    stage.lane.dead_letters.note(stage.clock.now())
+
+
+def let_ten_minutes_pass(stage: ByHand) -> None:
+    stage.lane.dead_letters._latest_s -= DEAD_QUIET_S
+
+
 def lose_the_configuration(stage: ByHand, _: pytest.MonkeyPatch) -> None:
     stage.lane.agent._use_config(None)
 
@@ -167,6 +176,7 @@ FAILURES = (
     Failure("the site is locked", "lock", lock, unlock),
     Failure("Enexa does not answer", "enexa", says(talking=False), lambda stage: setattr(stage, "talking", True)),
     Failure("nobody talks to Enexa", "forwarding", says(talking=None), lambda stage: setattr(stage, "talking", True)),
+    Failure("Enexa refuses a sample for good", "dead_letters", refuse_a_sample, let_ten_minutes_pass),
     Failure("there is no configuration", "config", lose_the_configuration),
     Failure("the newest configuration was rejected", "config_version", send_an_impossible_configuration),
     Failure("the mode is not one to work in", "mode", cut, join),

@@ -140,7 +140,8 @@ class Scribe:
         self._samples, self._dropped, self._events, self._entries, self._forgotten = [], None, [], {}, []
         self._keepsake = None
         self._waiting, self._stored_through, self._events_through = [], None, None
-        self._in_the_air = kept = self._database.give(partial(_put_down, site=self._site_id, page=page))
+        work = partial(_put_down, site=self._site_id, page=page)
+        self._in_the_air = kept = self._database.give(work, patient=not (page.entries or page.waiting))
         self._on_queued(page.entries)
         if kept.done():
             self._written(page, kept)

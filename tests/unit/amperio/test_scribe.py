@@ -32,7 +32,7 @@ class Disk:
         self.commits = 0
         self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
 
-    def give(self, work: Any) -> "asyncio.Future[Any]":
+    def give(self, work: Any, *, patient: bool = False) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
         self.go_on()

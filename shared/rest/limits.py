@@ -26,13 +26,23 @@ DEFAULT_RATES: Mapping[Budget, Rate] = {
 }
 
 
+class _Bucket:
+    """How much is left for one caller, as of an instant."""
+
+    __slots__ = ("filled_s", "level")
+
+    def __init__(self, level: float, filled_s: float) -> None:
+        self.level = level
+        self.filled_s = filled_s
+
+
 class Limits:
     """Buckets are made on first use and bounded in number; the least recently used one is forgotten."""
 
     def __init__(self, rates: Mapping[Budget, Rate] = DEFAULT_RATES, *, keys_max: int = KEYS_MAX) -> None:
         self._rates = rates
         self._keys_max = keys_max
-        self._buckets: OrderedDict[tuple[str, Budget], tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, Budget], _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
         """How many callers are remembered."""
@@ -41,16 +51,22 @@ class Limits:
     def take(self, caller: str, budget: Budget, now: Moment) -> None:
         """Count one request; RateLimited with `retry_after_s` where the bucket is empty."""
         rate = self._rates[budget]
-        level, filled_s = self._buckets.get((caller, budget), (rate.burst, now.s))
-        level = min(rate.burst, level + max(now.s - filled_s, 0.0) * rate.per_s)
+        bucket = self._bucket((caller, budget), rate, now)
+        level = min(rate.burst, bucket.level + max(now.s - bucket.filled_s, 0.0) * rate.per_s)
+        bucket.filled_s = now.s
         if level < 1.0:
-            self._keep((caller, budget), level, now)
+            bucket.level = level
             wait_s = max((1.0 - level) / rate.per_s, 1.0)
             raise RateLimited("too many requests", retry_after_s=round(wait_s, 3))
-        self._keep((caller, budget), level - 1.0, now)
+        bucket.level = level - 1.0
 
-    def _keep(self, key: tuple[str, Budget], level: float, now: Moment) -> None:
-        self._buckets[key] = (level, now.s)
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > self._keys_max:
-            self._buckets.popitem(last=False)
+    def _bucket(self, key: tuple[str, Budget], rate: Rate, now: Moment) -> _Bucket:
+        """The bucket of a key, the most recently used one from now on."""
+        known = self._buckets.get(key)
+        if known is None:
+            known = self._buckets[key] = _Bucket(rate.burst, now.s)
+            while len(self._buckets) > self._keys_max:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return known

@@ -31,6 +31,7 @@ from shared.rest.gate import (
     Route,
     bug_raw,
     problem_raw,
+    send_at_once,
     send_raw,
 )
 
@@ -89,7 +90,7 @@ def application(
             raw = await gate.pass_through(each, scope, receive, {})
         except ClientGone:
             return
-        await send_raw(raw, send)
+        await send_at_once(raw, scope, send)
 
     return front
 

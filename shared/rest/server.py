@@ -1,7 +1,7 @@
 """Listen on several addresses in one loop: TLS 1.3 only, deadlines for slow clients, one clean way to stop.
 
-uvicorn brings the HTTP protocol; what it leaves open (docs/adr/0001-server.md) is closed here: the TLS floor, a
-deadline for every request head, a cap on head size and on connections, and a handshake deadline.
+uvicorn brings the HTTP protocol; what it leaves open (docs/adr/0001-server.md) is closed here and in `protocol.py`: the
+TLS floor, a handshake deadline, a deadline and a size for every request, and a cap on connections.
 """
 
 import asyncio
@@ -15,26 +15,19 @@ from typing import Any
 import structlog
 import uvicorn
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shared.contract.wire import Problem, encode
 from shared.errors import BadInput
 from shared.rest import starting
 from shared.rest.certificates import Certificate
-
-REQUEST_HEAD_DEADLINE_S = 10.0
-REQUEST_BODY_DEADLINE_S = 20.0
-"""The gate answers a slow body politely before; this is for bodies that nobody reads."""
+from shared.rest.protocol import GuardedProtocol
 
 KEEP_ALIVE_S = 15
 """A little more than our own client keeps an idle connection (shared/rest/call.py), so that the client ends it."""
 
 TLS_HANDSHAKE_DEADLINE_S = 10.0
-HEAD_MAX_BYTES = 16 * 1024
-HEADERS_MAX = 100
-URL_MAX_BYTES = 8 * 1024
-CONNECTIONS_MAX = 2048
 SHUTDOWN_GRACE_S = 3
+LOOK_EVERY_TICKS = 5
+"""uvicorn ticks ten times a second."""
 
 log = structlog.get_logger()
 
@@ -46,91 +39,6 @@ class Listener(Struct, frozen=True):
     port: int
     cert: Path | None = None
     key: Path | None = None
-
-
-class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol with a deadline and a size limit on every request, and refusals in our form.
-
-    When all places are taken, the connection that has kept us waiting longest goes; a slow crowd locks nobody out.
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-    _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            self._make_room()
-        self._arm(REQUEST_HEAD_DEADLINE_S)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head_bytes = 0
-        self._arm(REQUEST_HEAD_DEADLINE_S)
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        if len(self.url) > URL_MAX_BYTES:
-            self._refuse(414, "uri_too_long", "the URL is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > HEAD_MAX_BYTES or len(self.headers) > HEADERS_MAX:
-            self._refuse(431, "head_too_large", "the head of the request is too large")
-
-    def on_headers_complete(self) -> None:
-        self._arm(REQUEST_BODY_DEADLINE_S)
-        if self.parser.get_http_version() not in ("1.0", "1.1"):
-            self._refuse(400, "invalid_message", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
-            self._refuse(400, "invalid_message", "a request has exactly one Host")
-        if not self.transport.is_closing():
-            super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._disarm()
-        if not self.transport.is_closing():
-            super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's hook; its words are not ours
-        """What the parser cannot read; one answer at most, and nothing that follows it is looked at."""
-        self._refuse(400, "invalid_message", "this is no HTTP request")
-
-    def _make_room(self) -> None:
-        waiting = [each for each in self.connections if isinstance(each, GuardedProtocol) and each._deadline]
-        slowest = min(waiting, key=lambda each: each._deadline.when() if each._deadline else 0.0, default=self)
-        slowest.transport.close()
-
-    def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._too_slow)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def _refuse(self, status: int, code: str, detail: str) -> None:
-        if self.transport.is_closing():
-            return
-        body = encode(Problem(title=code.replace("_", " "), status=status, code=code, detail=detail, instance="-"))
-        length = str(len(body)).encode()
-        head = b"content-type: application/problem+json\r\ncontent-length: " + length + b"\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -161,6 +69,15 @@ class _Server(uvicorn.Server):
             for each in sockets
         ]
         self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """End whoever has kept us waiting too long."""
+        if counter % LOOK_EVERY_TICKS == 0:
+            now_s = asyncio.get_running_loop().time()
+            for each in tuple(self.server_state.connections):
+                assert isinstance(each, GuardedProtocol)
+                each.end_if_overdue(now_s)
+        return await super().on_tick(counter)
 
 
 def bind(listener: Listener) -> socket.socket:

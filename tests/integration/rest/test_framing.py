@@ -10,7 +10,7 @@ import pytest
 
 from shared.contract.tokens import TokenRequest
 from shared.contract.wire import Problem
-from shared.rest import server
+from shared.rest import protocol, server
 from tests.integration.rest.served import Served, running
 
 BODY = b'{"site_id":"SITE001","timestamp":"2024-01-15T10:00:01Z"}'
@@ -176,10 +176,10 @@ SLOW: dict[str, bytes] = {
 async def test_g4_slow_connections_are_ended_and_the_slowest_make_room_when_all_places_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "REQUEST_HEAD_DEADLINE_S", 1.0)
-    monkeypatch.setattr(server, "REQUEST_BODY_DEADLINE_S", 1.0)
+    monkeypatch.setattr(protocol, "REQUEST_HEAD_DEADLINE_S", 1.0)
+    monkeypatch.setattr(protocol, "REQUEST_BODY_DEADLINE_S", 1.0)
     monkeypatch.setattr(server, "KEEP_ALIVE_S", 1)
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 40)
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 40)
     async with running() as served:
         crowd = []
         for _ in range(25):

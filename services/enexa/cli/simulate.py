@@ -1,4 +1,4 @@
-"""`enexa simulate`: one controller through a day or recorded sessions in fast time, minute by minute as CSV."""
+"""`enexa simulate`: one controller through a day or recorded sessions in fast time, with its minutes and a report."""
 
 import argparse
 import csv
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from msgspec import structs
 
-from services.enexa.cli import compare as compare_command
-from services.enexa.simulation.kpis import kpis_of
-from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, PV_USED
-from services.enexa.simulation.site import Run, run_reactive
-from services.enexa.simulation.smartems import Knows, SmartEms
+from services.enexa.cli import compare as command
+from services.enexa.simulation.compare import Comparing
+from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED
+from services.enexa.simulation.site import Losses, Run
+from services.enexa.simulation.smartems import Knows
+from services.enexa.simulation.study import study_of
 
 COLUMNS = (
     ("import_kw", IMPORT),
@@ -20,28 +21,54 @@ COLUMNS = (
     ("charge_kw", CHARGE),
     ("discharge_kw", DISCHARGE),
     ("ev_kw", EV),
+    ("own_kw", OWN),
     ("energy_kwh", ENERGY),
 )
+CONTROLLERS = {"smart": "SmartEMS", "lp": "SmartEMS as the service plays it", "reactive": "The reactive BMS"}
+STATION_EV_LOSS_RATIO = 0.03
+"""With losses by power this is the linear part; the rest grows with the car's power."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `compare`, and the controller and the minutes."""
-    compare_command.add_arguments(parser)
-    parser.add_argument("--controller", choices=["smart", "reactive"], default="smart")
+    """The inputs, the controller, and the minutes."""
+    command.add_inputs(parser)
+    parser.add_argument("--controller", choices=list(CONTROLLERS), default="smart")
+    parser.add_argument("--planner", choices=["table", "lp"], default="table", help="lp is --controller lp")
+    parser.add_argument("--knows", choices=[each.value for each in Knows], default=Knows.FORECAST.value)
+    parser.add_argument(
+        "--losses", action="store_true", help="losses by power and air conditioning by load, as measured"
+    )
     parser.add_argument("--minutes", type=Path, help="write every minute as CSV")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the controller's figures; write its minutes where asked."""
-    given, prices, history = compare_command.inputs(arguments)
-    if arguments.controller == "reactive":
-        done = run_reactive(given)
-    else:
-        done = SmartEms(given, prices, history, Knows(arguments.knows)).complete()
-    for name, value in structs.asdict(kpis_of(done)).items():
-        sys.stdout.write(f"{name:28}{value:>12.2f}\n")
+    """Print the controller's figures; write its files where asked."""
+    given, prices, history = command.inputs(arguments)
+    told = command.conditions(arguments, given, history)
+    if arguments.losses:
+        given = structs.replace(given, losses=Losses(), ev_loss_ratio=STATION_EV_LOSS_RATIO)
+        told.append("The battery’s and the cars’ losses grow with power, and air conditioning follows the load.")
+    recursion, step_function = command.engine(arguments)
+    name = "lp" if arguments.planner == "lp" and arguments.controller == "smart" else arguments.controller
+    with command.bar() as progress:
+        engine = Comparing(given, prices, history, recursion=recursion, step_function=step_function, progress=progress)
+        done = {"smart": lambda: engine.table(Knows(arguments.knows)), "lp": engine.live, "reactive": engine.reactive}[
+            name
+        ]()
+    found = study_of(
+        given,
+        {name: done},
+        title=f"{CONTROLLERS[name]} on {command.where(arguments)}",
+        judged=name,
+        bounded=False,
+        plans_count=engine.plans_count,
+        conditions=told,
+        command=command.command_of("simulate", arguments),
+    )
+    sys.stdout.write(command.table(found))
+    command.write(found, arguments)
     if arguments.minutes:
-        write_minutes(done, arguments.minutes)
+        write_minutes(done, command.target(arguments.minutes))
     return 0
 
 

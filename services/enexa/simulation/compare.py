@@ -1,32 +1,72 @@
 """Controllers side by side on identical cars, prices and sun, between the reactive rule and perfect foresight."""
 
-from collections.abc import Callable
-
-from msgspec import Struct
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 
 from services.enexa.market.prices import PriceSeries
+from services.enexa.planning.policy import Backward
 from services.enexa.planning.recursion import backward
-from services.enexa.simulation.evaluation import bound_of
-from services.enexa.simulation.kpis import Kpis, kpis_of
+from services.enexa.simulation.live import LiveEms
 from services.enexa.simulation.plant import run_steps
-from services.enexa.simulation.site import RunSteps, Stretch, run_reactive
+from services.enexa.simulation.site import Run, RunSteps, Stretch, run_reactive
 from services.enexa.simulation.smartems import History, Knows, SmartEms
+from services.enexa.simulation.study import Study, study_of
+
+Progress = Callable[[str, float], None]
+"""Hears who is running, and how far that run is (0 to 1)."""
 
 
-class Comparison(Struct, frozen=True, kw_only=True):
-    """Figures per controller; net costs credit the energy left and charge what was not served.
+class Planner(StrEnum):
+    """Who plans for SmartEMS in a simulation."""
 
-    `uplift_captured_ratio` is None where there was nothing to gain.
-    """
+    TABLE = "table"
+    LP = "lp"
+    BOTH = "both"
 
-    reactive: Kpis
-    smart: Kpis
-    perfect_eur: float
-    perfect_cost_eur: float
-    saving_eur: float
-    possible_eur: float
-    uplift_captured_ratio: float | None
-    plans_count: int
+
+class Comparing:
+    """Runs controllers on one stretch with the same engine; `plans_count` adds up."""
+
+    def __init__(
+        self,
+        given: Stretch,
+        prices: PriceSeries,
+        history: History,
+        *,
+        recursion: Backward = backward,
+        step_function: RunSteps = run_steps,
+        progress: Progress = lambda _who, _ratio: None,
+    ) -> None:
+        self._given, self._prices, self._history = given, prices, history
+        self._recursion, self._step_function = recursion, step_function
+        self._progress = progress
+        self.plans_count = 0
+
+    def reactive(self) -> Run:
+        run = run_reactive(self._given, self._step_function)
+        self._progress("reactive", 1.0)
+        return run
+
+    def table(self, knows: Knows) -> Run:
+        """SmartEMS by its value table."""
+        controller = SmartEms(
+            self._given, self._prices, self._history, knows,
+            recursion=self._recursion, step_function=self._step_function,
+        )  # fmt: skip
+        return self._completed(controller, "SmartEMS" if knows is Knows.FORECAST else f"SmartEMS, {knows} known")
+
+    def live(self) -> Run:
+        """SmartEMS by the running service's planner, triggers and gates."""
+        controller = LiveEms(
+            self._given, self._prices, self._history, recursion=self._recursion, step_function=self._step_function
+        )
+        return self._completed(controller, "SmartEMS, live planner")
+
+    def _completed(self, controller: SmartEms | LiveEms, who: str) -> Run:
+        run = controller.complete(lambda ratio: self._progress(who, ratio))
+        self._progress(who, 1.0)
+        self.plans_count += controller.plans_count
+        return run
 
 
 def compare(
@@ -35,28 +75,33 @@ def compare(
     history: History | None = None,
     knows: Knows = Knows.FORECAST,
     *,
-    recursion: Callable[..., None] = backward,
+    planner: Planner = Planner.TABLE,
+    causes: bool = False,
+    recursion: Backward = backward,
     step_function: RunSteps = run_steps,
-) -> Comparison:
-    """Reactive, SmartEMS and the bound on one stretch."""
-    baseline = run_reactive(given, step_function)
-    reactive = kpis_of(baseline)
-    controller = SmartEms(given, prices, history or History(), knows, recursion=recursion, step_function=step_function)
-    planned = controller.complete()
-    smart = kpis_of(planned)
-    bound = bound_of(given, (baseline, planned))
-    unserved_eur = given.tariff.unserved_eur_per_kwh * bound.unserved_kwh
-    left_eur = given.end_value_eur_per_kwh * (bound.end_kwh - given.start_kwh)
-    perfect_eur = bound.cost_eur - left_eur
-    possible_eur = reactive.net_eur - perfect_eur
-    saving_eur = reactive.net_eur - smart.net_eur
-    return Comparison(
-        reactive=reactive,
-        smart=smart,
-        perfect_eur=perfect_eur,
-        perfect_cost_eur=bound.cost_eur - unserved_eur,
-        saving_eur=saving_eur,
-        possible_eur=possible_eur,
-        uplift_captured_ratio=saving_eur / possible_eur if possible_eur > 0.005 else None,
-        plans_count=controller.plans_count,
+    progress: Progress = lambda _who, _ratio: None,
+    title: str = "SmartEMS against the reactive BMS",
+    conditions: Sequence[str] = (),
+    command: str = "",
+) -> Study:
+    """Reactive, SmartEMS and the bound on one stretch; `causes` splits the regret, at the price of two more runs."""
+    engine = Comparing(
+        given, prices, history or History(), recursion=recursion, step_function=step_function, progress=progress
+    )
+    runs = {"reactive": engine.reactive()}
+    if planner is not Planner.LP:
+        runs["smart"] = engine.table(knows)
+    if planner is not Planner.TABLE:
+        runs["lp"] = engine.live()
+    ladder = [engine.table(each) for each in (Knows.ARRIVALS, Knows.ALL)] if causes else []
+    return study_of(
+        given,
+        runs,
+        title=title,
+        judged="lp" if planner is Planner.LP else "smart",
+        bounded=True,
+        plans_count=engine.plans_count,
+        ladder=ladder,
+        conditions=conditions,
+        command=command,
     )

@@ -9,7 +9,7 @@ left is model and control.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -199,21 +199,7 @@ def wanted_kw(given: Stretch) -> Floats:
 
 def _stretch_of(setting: Setting, days: tuple[date, ...]) -> Stretch:
     start, end = day_start(days[0]), day_end(days[-1])
-    visits = []
-    for session in setting.sessions:
-        if not start <= session.start < end:
-            continue
-        until = min(session.until, end)
-        hours = (until - session.start).total_seconds() / 3600
-        possible_kwh = session.max_power_kw * hours
-        visits.append(
-            Visit(
-                start=session.start,
-                until=until,
-                energy_kwh=min(session.energy_kwh, possible_kwh),
-                max_power_kw=session.max_power_kw,
-            )
-        )
+    visits = [visit_of(session, end) for session in setting.sessions if start <= session.start < end]
     return stretch(
         start=start,
         minutes=int((end - start).total_seconds() // 60),
@@ -224,6 +210,18 @@ def _stretch_of(setting: Setting, days: tuple[date, ...]) -> Stretch:
         start_soc_pct=START_SOC_PCT,
         ev_loss_ratio=setting.ev_loss_ratio,
         own_kw=setting.own_kw,
+    )
+
+
+def visit_of(session: SessionRecord, end: datetime) -> Visit:
+    """A recorded session as a visit that ends by `end`; it wants no more than its power can give in its stay."""
+    until = min(session.until, end)
+    hours = (until - session.start).total_seconds() / 3600
+    return Visit(
+        start=session.start,
+        until=until,
+        energy_kwh=min(session.energy_kwh, session.max_power_kw * hours),
+        max_power_kw=session.max_power_kw,
     )
 
 
@@ -246,10 +244,10 @@ def _days_of(
                 day=day,
                 sessions_count=len(cars),
                 requested_kwh=float(given.car_kwh[cars].sum()),
-                reactive_eur=_run_eur(reactive, first, last, cars),
-                forecast_eur=_run_eur(smart[Knows.FORECAST], first, last, cars),
-                arrivals_eur=_run_eur(smart[Knows.ARRIVALS], first, last, cars),
-                all_eur=_run_eur(smart[Knows.ALL], first, last, cars),
+                reactive_eur=run_eur(reactive, first, last, cars),
+                forecast_eur=run_eur(smart[Knows.FORECAST], first, last, cars),
+                arrivals_eur=run_eur(smart[Knows.ARRIVALS], first, last, cars),
+                all_eur=run_eur(smart[Knows.ALL], first, last, cars),
                 perfect_eur=_bound_eur(given, bound, first, last),
                 reactive_unserved_kwh=float(reactive.rest_kwh[cars].sum()),
                 forecast_unserved_kwh=float(smart[Knows.FORECAST].rest_kwh[cars].sum()),
@@ -258,7 +256,8 @@ def _days_of(
     return results
 
 
-def _run_eur(run: Run, first: int, last: int, cars: Integers) -> float:
+def run_eur(run: Run, first: int, last: int, cars: Integers) -> float:
+    """Net cost of steps [first, last), EUR; `cars` are those whose missing energy counts there."""
     given, record = run.given, run.record
     part = slice(first, last)
     hours = STEP_S / 3600

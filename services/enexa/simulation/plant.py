@@ -99,7 +99,7 @@ def cell_kw(battery_kw: float, parameters: Floats) -> float:
     if parameters[CURVED] > 0.0:
         size_kw = abs(battery_kw)
         fixed_kw = parameters[LOSS_FIXED] * size_kw / (size_kw + 1.0)
-        return battery_kw + fixed_kw + size_kw * (parameters[LOSS_LINEAR] + parameters[LOSS_PER_KW] * size_kw)
+        return float(battery_kw + fixed_kw + size_kw * (parameters[LOSS_LINEAR] + parameters[LOSS_PER_KW] * size_kw))
     if battery_kw > 0.0:
         return float(battery_kw / parameters[DISCHARGE_EFFICIENCY])
     return float(battery_kw * parameters[CHARGE_EFFICIENCY])

@@ -154,6 +154,14 @@ def stretch(
     )
 
 
+def by_slot(minutes: Floats, slot: int, slots: int) -> Floats:
+    """Slot means from `slot` on; beyond the stretch the day before repeats."""
+    index = (slot * STEPS_PER_SLOT + np.arange(slots * STEPS_PER_SLOT)).astype(np.int64)
+    beyond = np.maximum(index - (len(minutes) - 1), 0)
+    index = np.clip(index - 1440 * -(-beyond // 1440), 0, len(minutes) - 1)
+    return np.asarray(minutes[index].reshape(slots, STEPS_PER_SLOT).mean(axis=1))
+
+
 def plant_parameters(given: Stretch) -> Floats:
     """The plant as the array that `run_steps` reads."""
     battery, plant = whole_battery(given.plant) or NO_BATTERY, given.plant

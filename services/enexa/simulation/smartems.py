@@ -36,7 +36,7 @@ from services.enexa.simulation.plant import (
     Floats,
     run_steps,
 )
-from services.enexa.simulation.site import NO_BATTERY, STEP_S, STEPS_PER_SLOT, Run, RunSteps, Stretch
+from services.enexa.simulation.site import NO_BATTERY, STEP_S, STEPS_PER_SLOT, Run, RunSteps, Stretch, by_slot
 from shared.energy.slots import SLOT_S, local_day
 
 DRAWN_SAMPLES = 800
@@ -179,24 +179,17 @@ class SmartEms:
         ends = slot + slots == self._slots
         worth = given.end_value_eur_per_kwh if ends else self._worth(price)
         values[-1] = -worth * width_kwh * np.arange(GRID_POINTS)
-        cap_kw = self._by_slot(given.import_cap_kw, slot, slots)
+        cap_kw = by_slot(given.import_cap_kw, slot, slots)
         self._recursion(
             values, width_kwh, parameters, hours, (price + tariff.fees_eur_per_mwh) / 1000,
             np.array([np.nan if sell is None else sell for sell in sells]),
-            self._by_slot(given.own_kw, slot, slots), self._by_slot(given.pv_kw, slot, slots), cap_kw, cap_kw,
+            by_slot(given.own_kw, slot, slots), by_slot(given.pv_kw, slot, slots), cap_kw, cap_kw,
             table[0].T.copy(), table[1].T.copy(), table[2].T.copy(), table[3].T.copy(),
         )  # fmt: skip
         return values
 
     def _worth(self, price: Floats) -> float:
         return end_value_eur_per_kwh(self._given.plant, self._given.tariff, self._tuning, price.tolist())
-
-    def _by_slot(self, minutes: Floats, slot: int, slots: int) -> Floats:
-        """Slot means from `slot` on; beyond the stretch the day before repeats."""
-        index = (slot * STEPS_PER_SLOT + np.arange(slots * STEPS_PER_SLOT)).astype(np.int64)
-        beyond = np.maximum(index - (len(minutes) - 1), 0)
-        index = np.clip(index - 1440 * -(-beyond // 1440), 0, len(minutes) - 1)
-        return np.asarray(minutes[index].reshape(slots, STEPS_PER_SLOT).mean(axis=1))
 
     def _set_levels(self, slot: int, price: float, after: Floats) -> None:
         battery, tariff = self._battery, self._given.tariff
@@ -280,7 +273,7 @@ class SmartEms:
 
     def _spare_kw(self, slot: int, slots: int) -> tuple[float, ...]:
         given = self._given
-        spare = self._by_slot(given.import_cap_kw, slot, slots) - self._by_slot(given.own_kw, slot, slots)
+        spare = by_slot(given.import_cap_kw, slot, slots) - by_slot(given.own_kw, slot, slots)
         return tuple((np.maximum(spare, 0.0) / (1 + given.ev_loss_ratio)).tolist())
 
     def _true_outcomes(self, step: int, slot: int, slots: int) -> Floats:

@@ -26,10 +26,10 @@ def test_on_the_reference_day_knowing_all_is_as_good_as_the_bound() -> None:
 
     found = compare(given, prices, knows=Knows.ALL, recursion=fast_backward(), step_function=fast_run_steps())
 
-    assert found.uplift_captured_ratio is not None
-    assert found.uplift_captured_ratio > 0.98
-    assert found.smart.sessions_served_count == 25
-    assert found.perfect_eur <= found.smart.net_eur + 1e-6
+    assert found.captured_ratio is not None
+    assert found.captured_ratio > 0.98
+    assert found.track("smart").kpis.sessions_served_count == 25
+    assert found.tracks[-1].kpis.net_eur <= found.track("smart").kpis.net_eur + 1e-6
 
 
 @pytest.mark.timeout(120)
@@ -39,9 +39,9 @@ def test_with_negative_prices_and_unknown_cars_three_quarters_are_captured() -> 
 
     found = compare(reference_day(MAY_FIRST), series, recursion=fast_backward(), step_function=fast_run_steps())
 
-    assert found.uplift_captured_ratio is not None
-    assert found.uplift_captured_ratio >= 0.75
-    assert found.smart.unserved_kwh == pytest.approx(0.0, abs=0.05)
+    assert found.captured_ratio is not None
+    assert found.captured_ratio >= 0.75
+    assert found.track("smart").kpis.unserved_kwh == pytest.approx(0.0, abs=0.05)
 
 
 def test_runs_are_days_in_a_row() -> None:

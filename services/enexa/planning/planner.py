@@ -15,6 +15,7 @@ from services.enexa.planning.program import Floats, NodeData, build, export_eur_
 from services.enexa.planning.reasons import SlotView, explain, reason_of, zones_of
 from services.enexa.planning.recursion import backward
 from services.enexa.planning.schedule import Schedule, Slot
+from services.enexa.planning.shortcut import EXACTLY, Exactly, solve_exactly
 from services.enexa.planning.solver import Solution, Solver
 from shared.errors import SolverFailed
 
@@ -22,17 +23,18 @@ SEEN_KWH = 0.01
 FEW_SCENARIOS = 3
 
 
-def plan(problem: PlanProblem, solver: Solver, step_back: Backward = backward) -> Plan:
-    """The best schedule for a problem; never infeasible.
+def plan(problem: PlanProblem, solver: Solver, step_back: Backward = backward, exactly: Exactly = EXACTLY) -> Plan:
+    """The best schedule for a problem; never infeasible. `method` says who made it: exact, lp or milp.
 
-    Where the time limit passes first, a few scenarios must do; SolverFailed only where even those find no plan.
+    `step_back` and `exactly` may be the same recursions, compiled. Where the time limit passes first, a few scenarios
+    must do; SolverFailed only where even those find no plan.
     """
     try:
-        return _plan(problem, solver, step_back)
+        return _plan(problem, solver, step_back, exactly)
     except SolverFailed:
         if len(problem.scenarios) <= FEW_SCENARIOS:
             raise
-        return _plan(with_few_scenarios(problem), solver, step_back)
+        return _plan(with_few_scenarios(problem), solver, step_back, exactly)
 
 
 def with_few_scenarios(problem: PlanProblem) -> PlanProblem:
@@ -41,10 +43,11 @@ def with_few_scenarios(problem: PlanProblem) -> PlanProblem:
     return replace(problem, scenarios=tuple(replace(each, weight=1 / FEW_SCENARIOS) for each in few))
 
 
-def _plan(problem: PlanProblem, solver: Solver, step_back: Backward) -> Plan:
+def _plan(problem: PlanProblem, solver: Solver, step_back: Backward, exactly: Exactly) -> Plan:
     program = build(problem)
     pairs = exclusive_pairs(problem, program.layout)
-    solution = solver.solve(program, pairs)
+    found = solve_exactly(problem, program, len(pairs), exactly)
+    solution = found or solver.solve(program, pairs)
     flows = Expected.read(problem, program.layout, solution)
     gate_kw = flows.gate_kw(problem)
     table = value_table(problem, gate_kw, step_back) if problem.plant.strings else None
@@ -58,7 +61,7 @@ def _plan(problem: PlanProblem, solver: Solver, step_back: Backward) -> Plan:
         breaches=_breaches(flows),
         gap_eur=solution.gap_eur,
         solve_s=solution.solve_s,
-        method="milp" if pairs else "lp",
+        method="exact" if found else "milp" if pairs else "lp",
         scenario_count=len(problem.scenarios),
     )
 

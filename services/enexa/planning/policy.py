@@ -60,13 +60,12 @@ class RecursionInput(Struct, frozen=True):
     ceiling_kwh: float
 
 
-def recursion_input(problem: PlanProblem) -> RecursionInput:
-    """The arrays of a problem with at least one string."""
+def battery_parameters(problem: PlanProblem) -> Floats:
+    """All strings as one storage, in the places that the recursion reads."""
     strings, tariff, plant = problem.plant.strings, problem.tariff, problem.plant
     capacity_kwh = sum(s.capacity_kwh for s in strings)
     floor_kwh = sum(s.capacity_kwh * s.soc_min_pct / 100 for s in strings)
-    sells = (tariff.export_eur_per_kwh(price) for price in problem.price_eur_per_mwh)
-    battery = np.array(
+    return np.array(
         [
             sum(s.max_charge_kw for s in strings),
             sum(s.max_discharge_kw for s in strings),
@@ -81,8 +80,15 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
             capacity_kwh * strings[0].derating_floor_pct / 100 - floor_kwh,
         ]
     )
+
+
+def recursion_input(problem: PlanProblem) -> RecursionInput:
+    """The arrays of a problem with at least one string."""
+    strings, tariff, plant = problem.plant.strings, problem.tariff, problem.plant
+    floor_kwh = sum(s.capacity_kwh * s.soc_min_pct / 100 for s in strings)
+    sells = (tariff.export_eur_per_kwh(price) for price in problem.price_eur_per_mwh)
     return RecursionInput(
-        battery=battery,
+        battery=battery_parameters(problem),
         hours=np.array(problem.hours()),
         buy=np.array([tariff.import_eur_per_kwh(price) for price in problem.price_eur_per_mwh]),
         sell=np.array([np.nan if sell is None else sell for sell in sells]),
@@ -101,7 +107,7 @@ def recursion_input(problem: PlanProblem) -> RecursionInput:
 def value_table(problem: PlanProblem, gate_kw: Floats, step_back: Backward = backward) -> ValueTable:
     """The value of energy in every slot; `gate_kw` holds import down while charging, slot by slot.
 
-    `step_back` may be the same recursion, compiled (`services/enexa/simulation/compiled.py`).
+    `step_back` may be the same recursion, compiled (`compiled.py`).
     """
     given = recursion_input(problem)
     width_kwh = (given.ceiling_kwh - given.floor_kwh) / (GRID_POINTS - 1)

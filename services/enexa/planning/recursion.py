@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 MAX_PIECES = 24
 
 # Columns of the battery's parameters, one array of floats because a compiled function takes no struct.
@@ -27,7 +28,18 @@ MAX_PIECES = 24
 ) = range(11)  # fmt: skip
 
 
-def add_piece(lengths: Floats, slopes: Floats, count: int, length_kwh: float, slope: float) -> int:
+# What a piece of a slot's cost stands for: what the battery gives, and what it no longer takes.
+FORCED, FOR_SUN, SAVING, SOLD, FREE, FORGONE, BOUGHT = range(7)
+KINDS = 7
+
+# What flows in a sub-step (kWh) while the battery takes all it can and gives nothing.
+BASE_IMPORT, BASE_EXPORT, BASE_SUN, BASE_GAP, BASE_CHARGE = range(5)
+BASES = 5
+
+
+def add_piece(
+    lengths: Floats, slopes: Floats, kinds: Integers, count: int, length_kwh: float, slope: float, kind: int
+) -> int:
     """Insert a piece so that slopes stay sorted; returns the new count."""
     if length_kwh <= 0.0:
         return count
@@ -35,16 +47,21 @@ def add_piece(lengths: Floats, slopes: Floats, count: int, length_kwh: float, sl
     while at > 0 and slopes[at - 1] > slope:
         lengths[at] = lengths[at - 1]
         slopes[at] = slopes[at - 1]
+        kinds[at] = kinds[at - 1]
         at -= 1
     lengths[at] = length_kwh
     slopes[at] = slope
+    kinds[at] = kind
     return count + 1
 
 
 def substep_pieces(
     lengths: Floats,
     slopes: Floats,
+    kinds: Integers,
+    base: Floats,
     count: int,
+    first_kind: int,
     battery: Floats,
     hours: float,
     ev_kw: float,
@@ -58,7 +75,8 @@ def substep_pieces(
     """Add one sub-step's pieces: cost against energy taken out of the cells, EUR/kWh of cells.
 
     Returns the count, the cost when the battery charges all it can and never discharges, and the energy (kWh of
-    cells) it takes up then. `sell` is NaN where exporting is worthless.
+    cells) it takes up then; what else flows then is put into `base`. Kinds count from `first_kind`. `sell` is NaN where
+    exporting is worthless.
     """
     charge_eff, discharge_eff, wear = battery[CHARGE_EFFICIENCY], battery[DISCHARGE_EFFICIENCY], battery[WEAR]
     load_kw = (1.0 + battery[EV_LOSS]) * ev_kw + own_kw
@@ -83,12 +101,18 @@ def substep_pieces(
     for_sun_kw = min(assist_kw - forced_kw, from_sun_kw)
     saving_kw = assist_kw - forced_kw - for_sun_kw
     out = hours / discharge_eff
-    count = add_piece(lengths, slopes, count, forced_kw * out, -(unserved - wear) * discharge_eff)
-    count = add_piece(lengths, slopes, count, for_sun_kw * out, wear * discharge_eff)
-    count = add_piece(lengths, slopes, count, saving_kw * out, -(buy - wear) * discharge_eff)
+    count = add_piece(
+        lengths, slopes, kinds, count, forced_kw * out, -(unserved - wear) * discharge_eff, first_kind + FORCED
+    )
+    count = add_piece(lengths, slopes, kinds, count, for_sun_kw * out, wear * discharge_eff, first_kind + FOR_SUN)
+    count = add_piece(
+        lengths, slopes, kinds, count, saving_kw * out, -(buy - wear) * discharge_eff, first_kind + SAVING
+    )
     if export_room_kw > exported_kw:
         sold_kw = min(battery[MAX_DISCHARGE] - assist_kw, export_room_kw - exported_kw)
-        count = add_piece(lengths, slopes, count, sold_kw * out, -(sell - wear) * discharge_eff)
+        count = add_piece(
+            lengths, slopes, kinds, count, sold_kw * out, -(sell - wear) * discharge_eff, first_kind + SOLD
+        )
 
     room_kw = max(min(cap_kw, gate_kw) - net_kw, 0.0) if gap_kw == 0.0 else 0.0
     free_kw = min(battery[MAX_CHARGE], curtailed_kw)
@@ -96,13 +120,20 @@ def substep_pieces(
     bought_kw = min(battery[MAX_CHARGE] - free_kw - forgone_kw, room_kw)
     free_kw += min(battery[MAX_CHARGE] - free_kw - forgone_kw - bought_kw, sun_last_kw - from_sun_kw)
     into = hours * charge_eff
-    count = add_piece(lengths, slopes, count, free_kw * into, -wear / charge_eff)
+    count = add_piece(lengths, slopes, kinds, count, free_kw * into, -wear / charge_eff, first_kind + FREE)
     cost += wear * free_kw * hours
     if forgone_kw > 0.0:
-        count = add_piece(lengths, slopes, count, forgone_kw * into, -(sell + wear) / charge_eff)
+        count = add_piece(
+            lengths, slopes, kinds, count, forgone_kw * into, -(sell + wear) / charge_eff, first_kind + FORGONE
+        )
         cost += (sell + wear) * forgone_kw * hours
-    count = add_piece(lengths, slopes, count, bought_kw * into, -(buy + wear) / charge_eff)
+    count = add_piece(lengths, slopes, kinds, count, bought_kw * into, -(buy + wear) / charge_eff, first_kind + BOUGHT)
     cost += (buy + wear) * bought_kw * hours
+    base[BASE_IMPORT] = (net_kw - gap_kw - from_sun_kw + bought_kw) * hours
+    base[BASE_EXPORT] = (exported_kw - forgone_kw) * hours
+    base[BASE_SUN] = (used_pv_kw - curtailed_kw + free_kw + from_sun_kw) * hours
+    base[BASE_GAP] = gap_kw * hours
+    base[BASE_CHARGE] = (free_kw + forgone_kw + bought_kw) * hours
     return count, cost, (free_kw + forgone_kw + bought_kw) * into
 
 
@@ -232,6 +263,8 @@ def backward(
     """
     lengths = np.zeros(MAX_PIECES)
     slopes = np.zeros(MAX_PIECES)
+    kinds = np.zeros(MAX_PIECES, dtype=np.int64)
+    base = np.zeros(BASES)
     between = np.zeros(values.shape[1])
     for slot in range(len(hours) - 1, -1, -1):
         values[slot, :] = 0.0
@@ -246,7 +279,7 @@ def backward(
                     continue
                 ev_kw = high_kw[slot, outcome] if step == 0 else low_kw[slot, outcome]
                 count, cost, charged_kwh = substep_pieces(
-                    lengths, slopes, 0, battery, part_h, ev_kw, own_kw[slot], pv_kw[slot], cap_kw[slot],
+                    lengths, slopes, kinds, base, 0, 0, battery, part_h, ev_kw, own_kw[slot], pv_kw[slot], cap_kw[slot],
                     gate_kw[slot], buy[slot], sell[slot],
                 )  # fmt: skip
                 last = step == 1 or share >= 1.0

@@ -111,6 +111,14 @@ def _with_errors(rng: np.random.Generator, scenario: Scenario, price: tuple[floa
     )
 
 
+def unsplit(problem: PlanProblem) -> PlanProblem:
+    """The problem with one demand per slot, as a meter of quarter hours sees it."""
+    whole = tuple(
+        replace(each, high_share=tuple(float(share > 0.5) for share in each.high_share)) for each in problem.scenarios
+    )
+    return replace(problem, scenarios=whole)
+
+
 def _outcome(scenario: Scenario) -> Outcome:
     return Outcome(
         probability=(scenario.weight,) * len(scenario.high_share),

@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from services.enexa.planning.exact import exact_cost_eur, fits
+from services.enexa.planning.compiled import fast_exactly
 from services.enexa.planning.exclusivity import exclusive_pairs
 from services.enexa.planning.layout import IMPORT
+from services.enexa.planning.planner import plan
 from services.enexa.planning.problem import BatteryString, Plant
 from services.enexa.planning.program import build
+from services.enexa.planning.shortcut import Exactly, fits, solve_exactly
 from services.enexa.planning.solver import Solver
 from shared.energy.slots import local_day
-from tests.unit.enexa.planning.problems import BENT, FULL_PLANT, PLAIN_STRING, random_problem
+from tests.unit.enexa.planning.problems import BENT, FULL_PLANT, PLAIN_STRING, random_problem, unsplit
 
 UNLIKE = Plant(strings=(BatteryString(), BatteryString(capacity_kwh=60.0, max_charge_kw=40.0, soc_max_pct=80.0)))
 EXPORTING = Plant(export_limit_kw=60.0, battery_offsets_load=True)
@@ -19,6 +22,7 @@ BUDGETED = Plant(daily_discharge_budget_kwh=BUDGET_KWH)
 BY_DEPTH = Plant(strings=(BatteryString(shallow_depth_pct=30.0, deep_wear_eur_per_kwh=0.06),) * 2)
 CURVED = Plant(strings=(BatteryString(knees=BENT),) * 2)
 EMPTY = Plant(strings=())
+SELLING = Plant(strings=(PLAIN_STRING,), export_limit_kw=60.0, battery_offsets_load=True)
 PLAIN = Plant(strings=(PLAIN_STRING, PLAIN_STRING))
 
 
@@ -136,26 +140,83 @@ def test_a_model_changed_in_place_answers_like_a_new_one() -> None:
         assert warm.objective_eur == pytest.approx(Solver().solve(build(problem)).objective_eur, abs=1e-6)
 
 
-@pytest.mark.parametrize("scenarios", [1, 5])
-@pytest.mark.parametrize(
-    "plant", [PLAIN, Plant(strings=(PLAIN_STRING,), export_limit_kw=60.0, battery_offsets_load=True)]
-)
-def test_the_exact_recursion_and_highs_agree_to_a_millionth(plant: Plant, scenarios: int) -> None:
-    for seed in range(25):
-        problem = random_problem(seed, slots=40, plant=plant, scenarios=scenarios, pv_kw=40.0)
-        assert fits(problem)
+@pytest.mark.parametrize("plant", [PLAIN, SELLING], ids=["plain", "selling"])
+@pytest.mark.parametrize(("scenarios", "unsure"), [(1, False), (5, True)])
+def test_the_exact_recursion_and_highs_agree_to_a_millionth(plant: Plant, scenarios: int, unsure: bool) -> None:
+    for seed in range(12):
+        problem = random_problem(seed, slots=32, plant=plant, scenarios=scenarios, pv_kw=40.0, unsure=unsure)
+        program = build(problem)
 
-        solution = Solver().solve(build(problem))
+        exact, solution = solve_exactly(problem, program, 0, Exactly()), Solver().solve(program)
 
-        assert exact_cost_eur(problem) == pytest.approx(solution.objective_eur, abs=1e-6)
+        assert exact is not None
+        assert exact.objective_eur == pytest.approx(solution.objective_eur, abs=1e-6)
+
+
+def test_the_demand_charge_is_a_search_outside_the_recursion() -> None:
+    found = 0
+    for seed in range(20):
+        problem = unsplit(random_problem(seed, slots=24, plant=PLAIN, peak_eur_per_kw=0.05 * seed))
+        problem = replace(problem, peak_so_far_kw=float(seed % 3) * 15)
+        program = build(problem)
+
+        exact, solution = solve_exactly(problem, program, 0, Exactly()), Solver().solve(program)
+
+        if exact is not None:
+            found += 1
+            assert exact.objective_eur == pytest.approx(solution.objective_eur, rel=1e-6, abs=1e-6)
+
+    assert found >= 15
+
+
+def test_a_plan_says_who_made_it_and_both_make_the_same() -> None:
+    made = {"exact": 0, "lp": 0}
+    for seed in range(14):
+        problem = random_problem(seed, slots=16, scenarios=3, plant=Plant() if seed % 2 else PLAIN, unsure=True)
+
+        found, solution = plan(problem, Solver()), Solver().solve(build(problem))
+
+        made[found.method] += 1
+        assert found.costs.total_eur == pytest.approx(solution.objective_eur, abs=1e-6)
+
+    assert made["exact"] >= 7
+    assert made["lp"] >= 1
+
+
+def test_where_the_battery_weakens_the_recursion_does_not_answer() -> None:
+    problem = random_problem(1, slots=8, prices=(400.0,) * 8)
+    busy = replace(problem.scenarios[0], high_share=(0.5,) * 8, high_kw=(280.0,) * 8, low_kw=(0.0,) * 8)
+    low = replace(problem, energy_kwh=(22.0, 22.0), scenarios=(busy,))
+
+    assert fits(low)
+    assert solve_exactly(low, build(low), 0, Exactly()) is None
+    assert plan(low, Solver()).method == "lp"
+
+
+@pytest.mark.soak  # compiling takes longer than all the other tests here
+@pytest.mark.timeout(300)
+def test_compiled_and_plain_recursions_are_the_same() -> None:
+    problem = random_problem(7, slots=20, plant=PLAIN, scenarios=3, pv_kw=30.0, unsure=True)
+    program = build(problem)
+
+    plain, fast = (solve_exactly(problem, program, 0, way) for way in (Exactly(), fast_exactly()))
+
+    assert plain is not None
+    assert fast is not None
+    assert plain.x == pytest.approx(fast.x, abs=1e-9)
 
 
 def test_the_recursion_refuses_what_is_not_of_its_shape() -> None:
+    wild = random_problem(1, plant=PLAIN, prices=(-2000.0,) * 24)
+
     assert fits(random_problem(1, plant=PLAIN))
-    assert not fits(random_problem(1, plant=Plant()))
+    assert fits(random_problem(1, plant=Plant()))
     assert not fits(random_problem(1, plant=UNLIKE))
     assert not fits(random_problem(1, plant=PLAIN, peak_eur_per_kw=1.0))
-    assert not fits(random_problem(1, plant=PLAIN, prices=(-2000.0,) * 24))
+    assert fits(replace(random_problem(1, plant=PLAIN, peak_eur_per_kw=1.0), peak_so_far_kw=83.0))
+    assert not fits(wild, len(exclusive_pairs(wild, build(wild).layout)))
+    assert not fits(random_problem(1, plant=PLAIN, dimmed=True))
+    assert not any(fits(random_problem(1, plant=plant)) for plant in (BUDGETED, BY_DEPTH, CURVED, FULL_PLANT, EMPTY))
 
 
 def test_binaries_appear_only_where_burning_energy_would_pay() -> None:

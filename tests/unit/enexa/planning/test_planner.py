@@ -8,14 +8,16 @@ from itertools import pairwise
 
 import pytest
 
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.exclusivity import Pair
 from services.enexa.planning.planner import plan
 from services.enexa.planning.problem import BatteryString, Car, ImportCap, Plant
 from services.enexa.planning.program import Program, build
+from services.enexa.planning.recursion import backward
 from services.enexa.planning.schedule import Reason
 from services.enexa.planning.solver import Solution, Solver
 from services.enexa.planning.tuning import Tuning
-from services.enexa.planning.worker import make_plan
+from services.enexa.planning.worker import COMPILE_AFTER_PLANS, Recursions, make_plan
 from shared.contract.schedule import Zone
 from shared.errors import InputsStale, OutOfBounds, SolverFailed
 from tests.unit.enexa.planning.problems import random_problem
@@ -98,6 +100,19 @@ def test_the_worker_loads_neither_cvxpy_nor_numba() -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+@pytest.mark.soak  # compiles
+@pytest.mark.timeout(300)
+def test_a_worker_that_lives_long_plans_with_machine_code() -> None:
+    recursions = Recursions()
+    first = [recursions.now() for _ in range(COMPILE_AFTER_PLANS)]
+    assert {step_back for step_back, _ in first} == {backward}
+
+    assert recursions.ready(within_s=240.0)
+    step_back, exactly = recursions.now()
+    assert step_back is fast_backward()
+    assert plan(random_problem(1), Solver(), step_back, exactly).schedule == plan(random_problem(1), Solver()).schedule
+
+
 def test_the_grid_operators_cap_holds_in_its_hours() -> None:
     cap = ImportCap(start=NOW + timedelta(hours=2), until=NOW + timedelta(hours=4), import_kw=4.2)
     made = make_plan(reference_request(caps=(cap,)))
@@ -135,9 +150,6 @@ def test_a_horizon_of_one_slot_is_a_plan_of_one_slot() -> None:
 
 
 def test_prices_of_three_thousand_and_below_minus_five_hundred_are_planned() -> None:
-    from services.enexa.planning.planner import plan  # noqa: PLC0415  as above
-    from services.enexa.planning.solver import Solver  # noqa: PLC0415  as above
-
     wild = tuple(3000.0 if slot % 2 else -1500.0 for slot in range(24))
     made = plan(random_problem(3, prices=wild), Solver())
 

@@ -1,5 +1,6 @@
 """The composition root: the only file that knows every concrete class of Enexa."""
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from services.enexa.cable import Cable, CuttableCaller, CuttableGate
 from services.enexa.drills import Drills
 from services.enexa.firmware import FirmwareShelf
 from services.enexa.inbox import Inbox
+from services.enexa.judging import Judge
 from services.enexa.messengers import messengers
 from services.enexa.onboarding import Onboarding
 from services.enexa.planning_job import PlanningJob
@@ -114,6 +116,9 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         side_door=side_door,
     )
 
+    turn = asyncio.Semaphore(1)
+    judge = Judge(turn=turn)
+
     async def start() -> None:
         await store.open()
         await plant_seed(store, settings.station, clock.now().at, speed=clock.speed)
@@ -128,20 +133,23 @@ def build(settings: Settings, clock: Clock) -> ASGIApp:
         *(each.run for each in platform.alerts.rounds()),
     ]
     return application(
-        [*routes(platform, book, settings.tls_cert), *controllers.routes(onboarding, shelf, settings.reached_at())],
+        [
+            *routes(platform, book, judge, settings.tls_cert),
+            *controllers.routes(onboarding, shelf, settings.reached_at()),
+        ],
         gate,
         background=loops,
         handlers=[
             stream.handler(platform, gate),
             controllers.file_handler(shelf, gate),
-            *handlers(_pages(settings, platform, door, drills, onboard, story)),
+            *handlers(_pages(settings, platform, door, drills, onboard, story), judge=judge, turn=turn),
         ],
         on_start=[start],
         on_close=[runtime.close, store.close],
     )
 
 
-def routes(platform: Platform, book: TokenBook, tls_cert: Path | None) -> list[Route]:
+def routes(platform: Platform, book: TokenBook, judge: Judge, tls_cert: Path | None) -> list[Route]:
     """Every route that answers with a message."""
     return [
         token_route(ENEXA_TOKEN, book),
@@ -153,7 +161,7 @@ def routes(platform: Platform, book: TokenBook, tls_cert: Path | None) -> list[R
         *registry.routes(platform),
         *schedules.routes(platform),
         *reads.routes(platform),
-        *impact.routes(platform),
+        *impact.routes(platform, judge),
         *commands.routes(platform),
         *alerts.routes(platform),
         *audit.routes(platform),

@@ -112,7 +112,11 @@ class CommandPage(Message, frozen=True, kw_only=True):
 
 
 class Impact(Message, frozen=True, kw_only=True):
-    """Savings over a period with their bounds; what is not known is null, never estimated silently."""
+    """Savings over a period with their bounds; what is not known is null, never estimated silently.
+
+    The three costs of the bounds are of one kind: energy, fees and wear less export up to `bounds_until`, with the
+    energy left in the battery valued alike. Where they are null, `bounds_note` says why, or that they are being computed.
+    """
 
     site_id: Id
     from_: Instant = msgspec.field(name="from")
@@ -123,8 +127,11 @@ class Impact(Message, frozen=True, kw_only=True):
     flat_tariff_cost_eur: Eur
     wear_eur: Eur
     reactive_cost_eur: Eur | None = None
+    actual_cost_eur: Eur | None = None
     perfect_cost_eur: Eur | None = None
     uplift_captured_pct: float | None = None
+    bounds_until: Instant | None = None
+    bounds_note: Text = ""
     peak_15min_kw: OneWayKw = 0.0
     sessions: Count = 0
 

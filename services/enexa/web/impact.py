@@ -6,29 +6,29 @@ from datetime import date, datetime, timedelta
 from io import StringIO
 from typing import Any
 
+import msgspec
 from litestar import get
 from litestar.params import FromPath
 from litestar.response import Response
 from litestar.types import ControllerRouterHandler
 
-from services.enexa.insight.bounds import Bounds, Measured
+from services.enexa.insight.bounds import Measured
 from services.enexa.insight.charts import planned
 from services.enexa.insight.impact import DayLine, ImpactView, by_cause, day_line, impact
-from services.enexa.jobs import Jobs
-from services.enexa.planning_request import plant_of, sessions_of, tariff_of
+from services.enexa.judging import Judge, known_until, stretch
+from services.enexa.planning_request import sessions_of, tariff_of
 from services.enexa.web.guard import HEADERS, Asked, require
 from services.enexa.web.shell import Shell
 from shared.contract.config import SiteConfig
 from shared.contract.events import EventKind
 from shared.contract.reads import Point
-from shared.energy.slots import day_end, day_start, local_day, slot_start
-from shared.errors import NotFound, SiteError
+from shared.energy.slots import day_end, day_start, local_day
+from shared.errors import NotFound
 
 MINUTES_OF_A_LONG_DAY = 1500
 PERIOD_MAX_DAYS = 31
 PLANS_OF_A_DAY = 400
 SESSIONS_MAX = 500
-BOUNDS_KEPT_MAX = 100
 YESTERDAYS_LAST_PLAN = timedelta(hours=36)
 
 
@@ -43,10 +43,7 @@ class Book:
         self.config: SiteConfig = self._board.config
 
     def known_until(self) -> datetime:
-        """The last whole minute of which every sample is there."""
-        now = self._deps.clock.now().at
-        at = min(now, self._board.latest.sample.timestamp) if self._board.latest is not None else now
-        return at.replace(second=0, microsecond=0)
+        return known_until(self._board, self._deps.clock.now().at)
 
     def span(self, day: date) -> tuple[datetime, datetime]:
         start = day_start(day)
@@ -90,25 +87,15 @@ class Book:
         return list(sessions_of([each for each in events if each.timestamp < until]))
 
     async def measured(self, day: date) -> Measured | None:
-        """What the bounds are computed from, up to the last whole quarter hour; None before the first one is over."""
+        """What the bounds of a day are computed from."""
         start, until = self.span(day)
-        until = slot_start(until)
-        if until <= start:
-            return None
-        return Measured(
-            start=start,
-            until=until,
-            points=tuple(point for point in await self.points(day) if point.at < until),
-            prices=self._deps.prices_between(start, until),
-            plant=plant_of(self.config),
-            tariff=tariff_of(self.config),
-        )
+        prices = self._deps.prices_between(start, until)
+        return stretch(await self.points(day), prices, self.config, start=start, until=until)
 
 
-def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[ControllerRouterHandler]:
+def impact_pages(shell: Shell, judge: Judge) -> list[ControllerRouterHandler]:
     """Handlers of `/impact` and `/impact/...`."""
     deps = shell.deps
-    newest: dict[tuple[str, date], Bounds] = {}
 
     @get("/sites/{site_id:str}/impact")
     async def day_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
@@ -138,18 +125,7 @@ def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[Controlle
 
     async def judged(book: Book, day: date) -> dict[str, Any]:
         """The bounds of a day, or why there are none, or how far the engine is."""
-        wish = await book.measured(day)
-        if wish is None or not wish.points:
-            return _judgement(None, "Bounds need a quarter hour that is over and was measured.")
-        try:
-            found = bounds.ask(wish)
-        except SiteError as error:
-            return _judgement(None, f"{error.sentence[0].upper()}{error.sentence[1:]}.")
-        if found is not None:
-            newest[book.site_id, day] = found
-            while len(newest) > BOUNDS_KEPT_MAX:
-                del newest[next(iter(newest))]
-        return _judgement(newest.get((book.site_id, day)), "", renewing=found is None)
+        return msgspec.structs.asdict(judge.ask(book.site_id, await book.measured(day)))
 
     @get("/sites/{site_id:str}/impact/period")
     async def period_page(request: Asked, site_id: FromPath[str]) -> Response[str]:
@@ -187,11 +163,6 @@ def impact_pages(shell: Shell, bounds: Jobs[Measured, Bounds]) -> list[Controlle
         return _csv(to_csv(await Book(shell, site_id).view(day)), f"impact_{site_id}_{day.isoformat()}")
 
     return [day_page, bounds_part, period_page, period_csv, day_csv]
-
-
-def _judgement(bounds: Bounds | None, problem: str, *, renewing: bool = False) -> dict[str, Any]:
-    """What the page says of the bounds; the last known ones stand while newer ones are computed."""
-    return {"bounds": bounds, "problem": problem, "renewing": renewing}
 
 
 def _day(request: Asked, name: str) -> date | None:

@@ -5,9 +5,9 @@ import asyncio
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from services.enexa.insight.bounds import Bounds, Measured
 from services.enexa.insight.comparison import Comparison
-from services.enexa.jobs import ComparisonWish, Jobs, Work, bounds_in_a_process, compare_in_a_process
+from services.enexa.jobs import ComparisonWish, Jobs, Work, compare_in_a_process
+from services.enexa.judging import Judge
 from services.enexa.kept_comparisons import KeptComparisons
 from services.enexa.own_days import OwnDays
 from services.enexa.web.audited import audited
@@ -36,11 +36,14 @@ def handlers(
     deps: Deps,
     *,
     compare: Work[ComparisonWish, Comparison] = compare_in_a_process,
-    bound: Work[Measured, Bounds] = bounds_in_a_process,
+    judge: Judge | None = None,
+    turn: asyncio.Semaphore | None = None,
 ) -> list[ControllerRouterHandler]:
-    """What the application serves besides the API; no path begins with /v1. `compare` and `bound` run the engine."""
+    """What the application serves besides the API; no path begins with /v1.
+
+    `compare` and `judge` run the engine; whoever has a `turn` waits for the other.
+    """
     shell = Shell(deps)
-    turn = asyncio.Semaphore(1)
     comparisons = Jobs(compare, turn)
     own, kept = OwnDays(deps.data_dir / "days"), KeptComparisons(deps.data_dir / "comparisons")
     return [
@@ -60,7 +63,7 @@ def handlers(
                 *simulation(shell, comparisons, own),
                 *what_if(shell, comparisons, own, kept),
                 *days(shell, own),
-                *impact_pages(shell, Jobs(bound, turn)),
+                *impact_pages(shell, judge or Judge(turn=turn)),
             ],
             middleware=[audited(deps)],
             exception_handlers=error_handlers(shell),

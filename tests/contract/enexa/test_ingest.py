@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.enexa.insight.bounds import Measured
+from services.enexa.insight.measured import bounds_of
+from services.enexa.simulation.plant import run_steps
 from tests.contract.enexa.http import Got, Http, http
-from tests.integration.enexa.stage import PAGE_TIME, Stage
+from tests.integration.enexa.stage import PAGE_TIME, Stage, eventually
 
 JSON = {"Content-Type": "application/json"}
 
@@ -131,7 +134,16 @@ async def test_a_wrong_media_type_is_415_and_a_wrong_method_405(stage: Stage) ->
     assert put.headers["content-type"] == "application/problem+json"
 
 
-async def test_impact_settles_what_was_measured_and_says_how_much_that_was(stage: Stage) -> None:
+async def in_this_process(_: Any, wish: Measured, __: Any) -> bytes:
+    """The engine's own work, without the time that a process takes to start and to compile."""
+    return msgspec.msgpack.encode(await asyncio.to_thread(bounds_of, wish, run_steps))
+
+
+@pytest.mark.timeout(120)
+async def test_impact_settles_what_was_measured_and_says_how_much_that_was_and_what_it_could_have_been(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.enexa.jobs._in_a_process", in_this_process)
     start = PAGE_TIME.replace(hour=9, minute=0, second=0)
     samples = [
         body(
@@ -150,6 +162,13 @@ async def test_impact_settles_what_was_measured_and_says_how_much_that_was(stage
         got = await link.send("GET", path, as_="viewer")
         backwards = await link.send("GET", path.replace("from=2024-01-15T09", "from=2024-01-15T11"), as_="viewer")
 
+        async def judged() -> Any:
+            asked = (await link.send("GET", path, as_="viewer")).json
+            return asked if asked.get("reactive_cost_eur") is not None else None
+
+        later = await eventually(judged, within_s=60)
+        crooked = await link.send("GET", path.replace("T09:00", "T09:07"), as_="viewer")
+
     assert got.status == 200, got.body
     found = got.json
     assert found["coverage_pct"] == 50.0
@@ -158,7 +177,13 @@ async def test_impact_settles_what_was_measured_and_says_how_much_that_was(stage
     assert found["flat_tariff_cost_eur"] == pytest.approx(15.0 * 0.25)
     assert found["cost_eur"] > 0.0
     assert found.get("reactive_cost_eur") is None
+    assert "being computed" in found["bounds_note"]
     assert backwards.status == 422
+    assert later["perfect_cost_eur"] <= later["reactive_cost_eur"]
+    assert later["actual_cost_eur"] > 0.0
+    assert later["bounds_until"] == "2024-01-15T09:15:00Z"
+    assert later.get("bounds_note", "") == ""
+    assert (crooked.json.get("reactive_cost_eur"), "quarter hour" in crooked.json["bounds_note"]) == (None, True)
 
 
 async def test_a_balance_that_stays_open_is_an_alert_until_it_closes(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.enexa.jobs import Progress
+from services.enexa.judging import Judge
 from services.enexa.market.prices import daily_series
 from services.enexa.registry.configs import etag, next_version
 from services.enexa.seeds import plant_seed
@@ -78,7 +79,9 @@ async def world(directory: Path) -> AsyncIterator[World]:
             data_dir=directory,
         )
         app = application(
-            [], Gate(clock, TokenBook(PEOPLE), audit=store.audit), handlers=handlers(deps, compare=_never, bound=_never)
+            [],
+            Gate(clock, TokenBook(PEOPLE), audit=store.audit),
+            handlers=handlers(deps, compare=_never, judge=Judge(_never)),
         )
         yield World(app=app, board=board, store=store, clock=clock, replans=replans)
     finally:

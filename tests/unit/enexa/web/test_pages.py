@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from httpx import ASGITransport, AsyncClient
 
+from services.enexa.dispatching.reconcile import ORDER, Metrics, ReconcileStep, ReconcileView
 from services.enexa.web.guard import safe_next
 from services.enexa.web.navigation import existing
 from shared.contract.config import SiteConfig
@@ -402,3 +403,43 @@ async def test_a_kept_comparison_and_a_saved_day_need_an_operator(client: AsyncC
         f"/sites/{SITE}/onboarding",
     ):
         assert (await client.post(path, data={"csrf": csrf})).status_code == 403, path
+
+
+async def test_the_record_of_a_reconnection_shows_all_that_it_found_and_did(desk: World, client: AsyncClient) -> None:
+    await log_in(client, "viewer")
+    before = await client.get(f"/sites/{SITE}/drills/reconnection")
+    desk.board.site(SITE).reconciliation = ReconcileView(
+        record_id="r1",
+        site_id=SITE,
+        cause="middleware_back",
+        started_at=NOW,
+        steps=tuple(ReconcileStep(name=each.value, state="done", at=NOW, note="as it was") for each in ORDER),
+        outage_s=5400.0,
+        expected_soc_pct=61.5,
+        actual_soc_pct=47.3,
+        missed_samples=5400,
+        replayed_samples=5391,
+        missed_events=7,
+        missed_sessions=2,
+        schedule_version=42,
+        commands_verified=("abcdef0123456789",),
+        metrics_before=Metrics(coverage_pct=3.5, import_kwh=0.3, cost_eur=0.04),
+        metrics_after=Metrics(coverage_pct=99.8, import_kwh=31.8, cost_eur=6.35),
+        finished_at=NOW,
+    )
+    after = await client.get(f"/sites/{SITE}/drills/reconnection")
+
+    assert "no reconnection yet" in before.text
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", after.text))
+    for words in (
+        "61.5 % and 47.3 %",
+        "5,400 and 5,391",
+        "7 and 2",
+        "version 42",
+        "abcdef01",
+        "3.5 % and 99.8 %",
+        "0.3 kWh and 31.8 kWh",
+        "0.04 € and 6.35 €",
+    ):
+        assert words in shown, (words, shown)
+    assert f'href="/sites/{SITE}/commands/abcdef0123456789"' in after.text

@@ -14,7 +14,7 @@ from services.amperio.checks import disk_checks
 from services.amperio.controllers import CONTROLLERS, Controller, Controllers
 from services.amperio.enexa_client import EnexaClient
 from services.amperio.firmware import FIRMWARE, FirmwareKeeper
-from services.amperio.forwarder import Forwarder
+from services.amperio.forwarder import REPLAYS_AT_ONCE, Forwarder
 from services.amperio.lane import SiteLane
 from services.amperio.locks import LOCKS, Locks
 from services.amperio.modbus_link import ModbusLink
@@ -73,6 +73,7 @@ class Amperio:
         self.database = Database(settings.data_dir / STORE, max_bytes=settings.store_max_mb * 1024 * 1024)
         self.locks = Locks(settings.data_dir / LOCKS)
         self._clients: dict[str, EnexaClient] = {}
+        self._replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._newcomers: list[Background] = []
 
     def _stations(self) -> dict[str, Station]:
@@ -156,7 +157,8 @@ class Amperio:
 
     def _loops_of(self, lane: SiteLane) -> list[Loop]:
         enexa = self._enexa(self.stations[lane.site_id])
-        return [lane.run, *Forwarder(lane, enexa, self.database, self.clock).loops()]
+        forwarder = Forwarder(lane, enexa, self.database, self.clock, replays=self._replays)
+        return [lane.run, *forwarder.loops()]
 
     async def _welcome(self, lanes: Lanes) -> None:
         """Take in what `amperio enrol` left, within seconds and without a restart."""

@@ -28,6 +28,8 @@ CONFIG_EVERY_S = 30.0
 SCHEDULE_EVERY_S = 30.0
 STATUS_EVERY_S = 10.0
 PLAN_WANTED_EVERY_S = 5.0
+REPLAYS_AT_ONCE = 2
+"""Batches of old samples in the air, of all sites together: control and live samples come first after an outage too."""
 
 POISON = (InvalidMessage, OutOfBounds, TooLarge)
 """The peer understood us and will never take this body: sending it again would block everything behind it."""
@@ -39,11 +41,21 @@ log = structlog.get_logger()
 class Forwarder:
     """Carries one lane's samples, events and status to Enexa, and brings its configuration and plan."""
 
-    def __init__(self, lane: SiteLane, enexa: EnexaClient, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        lane: SiteLane,
+        enexa: EnexaClient,
+        database: Database,
+        clock: Clock,
+        *,
+        replays: asyncio.Semaphore | None = None,
+    ) -> None:
+        """`replays` are the turns that the replays of all sites share."""
         self._lane = lane
         self._enexa = enexa
         self._database = database
         self._clock = clock
+        self._replays = replays or asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._jitter = random.Random(lane.site_id)  # noqa: S311 -- spreads retries, hides nothing
         self._lost_told = False
         self._well = asyncio.Event()
@@ -84,12 +96,13 @@ class Forwarder:
         lane = self._lane
         while True:
             await self._well.wait()
-            self._behind.clear()
-            send = lane.outbox.next_replay()
+            async with self._replays:
+                self._behind.clear()
+                send = lane.outbox.next_replay()
+                carried = send is not None and await self._carry(send)
             if send is None:
                 await self._behind.wait()
-                continue
-            if not await self._carry(send):
+            elif not carried:
                 await self._clock.sleep(1.0)
 
     async def run_events(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from shared.contract.dispatch import GridOperatorLimit
 from shared.contract.operations import AMPERIO_SITES, DELETE_GRID_LIMIT, PUT_GRID_LIMIT, SITE_STATE
 from shared.contract.reads import MiddlewareSite, MiddlewareSites, SiteState
-from shared.errors import OutOfBounds
+from shared.errors import InvalidMessage, OutOfBounds
 from shared.moment import Moment
 from shared.rest.gate import Answer, Call, Route, serves
 
@@ -38,7 +38,7 @@ def routes(sites: Sites) -> list[Route]:
     @serves(AMPERIO_SITES)
     async def list_sites(call: Call[Any]) -> MiddlewareSites:
         seen = [site for site in sites.all() if call.principal and call.principal.may_see(site.site_id)]
-        start = next((index + 1 for index, site in enumerate(seen) if site.site_id == call.query.cursor), 0)
+        start = _after(call.query.cursor, [site.site_id for site in seen])
         page = seen[start : start + call.query.limit]
         more = start + len(page) < len(seen)
         return MiddlewareSites(
@@ -63,3 +63,12 @@ def routes(sites: Sites) -> list[Route]:
         return Answer()
 
     return [list_sites, state, put_grid_limit, delete_grid_limit]
+
+
+def _after(cursor: str | None, seen: Sequence[str]) -> int:
+    """Where the next page begins; a cursor that names none of these sites was never given to this caller."""
+    if cursor is None:
+        return 0
+    if cursor not in seen:
+        raise InvalidMessage("this cursor is none of ours; begin without one", field="cursor")
+    return seen.index(cursor) + 1

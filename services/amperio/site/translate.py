@@ -5,6 +5,8 @@ external control. Only differences are written: the holding registers are read e
 them is seen and corrected.
 """
 
+from datetime import timedelta
+
 from msgspec import Struct
 
 from services.amperio.site.image import SiteImage
@@ -23,7 +25,8 @@ from shared.contract.dispatch import (
     SetGridRequest,
     SetSocWindow,
 )
-from shared.errors import LimitExceeded
+from shared.energy.slots import SLOT_S, slot_start
+from shared.errors import LimitExceeded, OutOfBounds
 
 STEP_KW = 0.1
 """A target follows the car in steps of this size; smaller changes are not worth a write."""
@@ -160,8 +163,22 @@ def check_bounds(command: DispatchCommand, config: SiteConfig | None, limits: Li
     elif isinstance(command, SetChargingMode):
         _coupling_bounds(command)
     elif isinstance(command, ApplySchedule):
+        _slot_bounds(command)
         for index, slot in enumerate(command.params.slots):
             _battery_bounds(slot.setpoint_kw, limits, f"params.slots[{index}].setpoint_kw")
+
+
+def _slot_bounds(command: ApplySchedule) -> None:
+    """Quarter hours one after the other: what overlaps says two things at once, and a hole says nothing."""
+    params = command.params
+    if params.valid_until <= params.valid_from:
+        raise OutOfBounds("a schedule ends after it begins", field="params.valid_until")
+    for index, slot in enumerate(params.slots):
+        field = f"params.slots[{index}].start"
+        if slot.start != slot_start(slot.start):
+            raise OutOfBounds("a slot begins on a quarter hour", field=field)
+        if index and slot.start - params.slots[index - 1].start != timedelta(seconds=SLOT_S):
+            raise OutOfBounds("slots follow one another without a hole or an overlap", field=field)
 
 
 def _battery_bounds(power_kw: float, limits: LimitsInForce, field: str) -> None:

@@ -1,11 +1,11 @@
-"""Figures of Amperio on this machine: `python -m tests.bench.amperio [cycle|dispatch|replay|restart|fleet]`.
+"""Figures of Amperio on this machine: `python -m tests.bench.amperio [cycle|dispatch|replay|restart|outage|fleet]`.
 
-All but the fleet runs in one process on one core, peers included (the station's server, and a receiver that decodes
-strictly and answers as Enexa does), so those figures are upper bounds of what Amperio alone takes.
+`cycle`, `dispatch` and `replay` run in one process on one core, peers included (the station's server, and a receiver
+that decodes strictly and answers as Enexa does): upper bounds of what Amperio alone takes. The others are the whole
+program as it is served, its peers in other processes.
 """
 
 import asyncio
-import resource
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,21 +32,12 @@ from shared.rest.auth import Credential, TokenBook, digest
 from shared.rest.gate import Call, Gate, Route, serves, token_route
 from shared.rest.serve import application
 from shared.rest.server import Listener, serve
+from tests.bench.amperio.fleet import cpu_s, line, percentile
 from tests.integration.amperio.stage import SITE, free_port, playing
 from tests.unit.amperio.bench import Bench
 
 DAY = 86_400
 AT = datetime(2024, 1, 15, tzinfo=UTC)
-
-
-def cpu_s() -> float:
-    """CPU seconds of this process: what a figure would be on a machine that does nothing else."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
 async def cycle() -> None:
@@ -63,14 +54,16 @@ async def cycle() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with playing(Path(directory), speed=1.0) as stage:
             link = ModbusLink(SITE, "127.0.0.1", stage.lane.link.port, stage.clock)
+            requests = reads_of_cycle(0, everything=False, with_pv=False)
             spans = []
-            for number in range(300):
+            for _ in range(300):
                 started = real_now_s()
-                await link.look(reads_of_cycle(number, everything=False, with_pv=False))
+                await link.look(requests)
                 spans.append((real_now_s() - started) * 1e3)
             link.close()
-            print(f"the look of a cycle over the socket, 10 reads: p50 {percentile(spans, 0.5):.2f} ms, "
-                  f"p99 {percentile(spans, 0.99):.2f} ms")  # fmt: skip
+            print(f"the look of a cycle over the socket, {len(requests)} reads")
+            line("p50", percentile(spans, 0.5), "ms", None)
+            line("p99", percentile(spans, 0.99), "ms", None)
 
 
 async def dispatch() -> None:
@@ -90,8 +83,9 @@ async def dispatch() -> None:
                 spans.append((real_now_s() - started) * 1e3)
                 assert reply.message.status == "applied"
                 await asyncio.sleep(0.06)
-            print(f"dispatch -> written -> read back -> durable -> answered, n={len(spans)}: "
-                  f"p50 {percentile(spans, 0.5):.2f} ms, p99 {percentile(spans, 0.99):.2f} ms")  # fmt: skip
+            print(f"dispatch -> written -> read back -> durable -> answered, n={len(spans)}")
+            line("p50", percentile(spans, 0.5), "ms", None)
+            line("p99", percentile(spans, 0.99), "ms", 5.0)
 
 
 def receiver(book: TokenBook) -> list[Route]:
@@ -136,33 +130,13 @@ async def replay() -> None:
                 assert await forwarder._carry(send)
             seconds, cpu = real_now_s() - started, cpu_s() - cpu_started
             assert lane.outbox.pending_count == 0
-            print(
-                f"replay of {DAY} samples in batches of {lane.outbox.batch}, confirmed: {seconds:.2f} s "
-                f"({cpu:.2f} s of CPU, sender and receiver together)"
-            )
+            print(f"{DAY} samples of one site in batches of {lane.outbox.batch}, with a receiver that decodes strictly")
+            line("replayed and confirmed", seconds, "s", 5.0)
+            line("CPU of sender and receiver together", cpu, "s", None)
         database.close()
     await enexa.close()
     stop.set()
     await served
-
-
-async def restart() -> None:
-    """How long the start takes with a million buffered rows of one site."""
-    sample = Telemetry(site_id=SITE, timestamp=AT)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "amperio.db"
-        database = Database(path)
-        started = real_now_s()
-        await fill(database, sample, 1_000_000)
-        print(f"fill of 1,000,000 rows: {real_now_s() - started:.1f} s")
-        database.close()
-        started = real_now_s()
-        database = Database(path)
-        cursor = await database.run(partial(tables.cursor_of, site=SITE))
-        outbox = Outbox(SITE, "epoch", cursor)
-        assert outbox.pending_count == 1_000_000
-        print(f"start with 1,000,000 buffered rows, until the next sample can be kept: {real_now_s() - started:.3f} s")
-        database.close()
 
 
 async def fill(database: Database, sample: Telemetry, count: int) -> None:
@@ -203,11 +177,26 @@ def playing_lane(directory: str, database: Database, clock: SystemClock) -> Any:
     return lane()
 
 
+async def restart() -> None:
+    """A start with a million rows in the store, and their replay."""
+    print("a start of 10 sites with 1,000,000 rows that wait")
+    await as_served("10", "10", "--backlog", "100000")
+
+
+async def outage() -> None:
+    """A hundred sites return at once; a tenth of a day each, for the disk's sake (a day of all is 10 GB)."""
+    print("100 sites after an outage of 8,640 s")
+    await as_served("100", "60", "--backlog", "8640")
+
+
 async def fleet() -> None:
-    """The whole program with its peers in other processes: `python -m tests.bench.amperio.fleet`."""
-    for sites in (100, 1000):
-        running = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.amperio.fleet", str(sites))
-        assert await running.wait() == 0
+    """A thousand sites at 1 Hz."""
+    await as_served("1000", "60")
+
+
+async def as_served(*words: str) -> None:
+    running = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.amperio.fleet", *words)
+    assert await running.wait() == 0
 
 
 BENCHES: dict[str, Callable[[], Awaitable[None]]] = {
@@ -215,6 +204,7 @@ BENCHES: dict[str, Callable[[], Awaitable[None]]] = {
     "dispatch": dispatch,
     "replay": replay,
     "restart": restart,
+    "outage": outage,
     "fleet": fleet,
 }
 

@@ -1,11 +1,13 @@
 """Many sites at 1 Hz in one process: the whole of Amperio as it is served, on one core; its peers have the other.
 
-    python -m tests.bench.amperio.fleet [SITES] [SECONDS] [--profile FILE]
+    python -m tests.bench.amperio.fleet [SITES] [SECONDS] [--backlog ROWS] [--profile FILE]
 
 The stations are the emulator program, the platform a bare sink, both in other processes. Times are taken from the
-schedule of a cycle (look, decide, act, durable outbox, POST) until the sink's confirmation has come back.
+schedule of a cycle (look, decide, act, durable outbox, POST) until the sink's confirmation has come back. With a
+backlog, so many rows of each site wait in the store at the start, as after an outage; they are replayed first.
 """
 
+import argparse
 import asyncio
 import gc
 import json
@@ -15,25 +17,36 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 import uvloop
 
-from services.amperio.app import Amperio
+from services.amperio.app import STORE, Amperio
 from services.amperio.lane import SiteLane
 from services.amperio.runtime import Lanes
 from services.amperio.settings import Settings
+from services.amperio.store import tables
+from services.amperio.store.database import open_connection
 from shared.clock import SystemClock, real_deadline_s, real_now_s
+from shared.contract.wire import encode
 from shared.rest.auth import digest
 from shared.rest.server import Listener, serve
+from tests.unit.amperio.bench import Bench
 
 ROOT = Path(__file__).resolve().parents[3]
 CORES = sorted(os.sched_getaffinity(0))
 FIRST_PORT, SINK_PORT, API_PORT, OWN_PORT = 21_000, 20_990, 20_991, 20_992
 SETTLE_S = 30.0
+PATIENCE_S = 900.0
+STORE_MAX_MB = 60_000
+DAY_S = 86_400
+TEN, HUNDRED = 10, 100
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -50,6 +63,12 @@ def thread_cpu_s() -> float:
 def rss_mb() -> float:
     line = next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmRSS"))
     return int(line.split()[1]) / 1024.0
+
+
+def line(name: str, value: float, unit: str, goal: float | None) -> None:
+    """One figure, beside its goal where it has one."""
+    aim = "" if goal is None else f"   goal <= {goal:g} {unit}{'' if value <= goal else '   MISSED'}"
+    print(f"  {name}: {value:.2f} {unit}{aim}", flush=True)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -85,7 +104,11 @@ class Watch:
         self.confirmed_ms: list[float] = []
         self.late_ms: list[float] = []
         self.on = False
+        """Whether it notes what it sees."""
         self._due: dict[tuple[str, int], float] = {}
+
+    def clear(self) -> None:
+        self.confirmed_ms, self.late_ms = [], []
 
     def follow(self, lane: SiteLane) -> None:
         kept, confirmed, cycle = lane.outbox.kept, lane.outbox.confirmed, lane.cycle
@@ -112,7 +135,55 @@ class Watch:
         lane.outbox.confirmed = timed_confirmed  # type: ignore[method-assign]  # a watch beside the lane
 
 
-async def measure(sites: int, seconds: float, directory: Path) -> None:
+class Use:
+    """What this process used since it was made."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._cpu_s, self._since_s, self._overruns = cpu_s(), real_now_s(), self._all_overruns()
+
+    @property
+    def seconds(self) -> float:
+        return real_now_s() - self._since_s
+
+    @property
+    def core_pct(self) -> float:
+        return 100.0 * (cpu_s() - self._cpu_s) / self.seconds
+
+    @property
+    def overruns(self) -> int:
+        return self._all_overruns() - self._overruns
+
+    def _all_overruns(self) -> int:
+        return sum(lane.overruns for lane in self._lanes.all())
+
+
+def site_ids(sites: int) -> list[str]:
+    return [f"SITE{number:04}" for number in range(sites)]
+
+
+def leave_backlog(path: Path, sites: int, rows: int, clock: SystemClock) -> None:
+    """What an outage of `rows` seconds leaves in the store; each body is a whole sample of a station at work."""
+    path.parent.mkdir(parents=True)
+    connection = open_connection(path, synchronous="OFF")
+    epoch = tables.stream_epoch(connection)
+    first_at = clock.now().at - timedelta(seconds=rows + 1.0)
+    for site_id in site_ids(sites):
+        sample = msgspec.structs.replace(
+            Bench().online(-30.0).last, site_id=site_id, stream_epoch=epoch, sequence=987_654_321
+        )
+        before, after = encode(sample).split(b"987654321")
+        at_s = first_at.timestamp()
+        with connection:
+            connection.executemany(
+                "INSERT INTO samples VALUES (?, ?, ?, 0, ?)",
+                ((site_id, seq, at_s + seq, before + b"%d" % seq + after) for seq in range(1, rows + 1)),
+            )
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+async def measure(sites: int, seconds: float, backlog: int, directory: Path) -> None:
     (directory / "secret").write_text("s")
     client = {"client_id": "enexa", "secret_sha256": digest("s"), "scope": "platform", "sites": []}
     (directory / "clients.json").write_text(json.dumps([client]))
@@ -121,40 +192,63 @@ async def measure(sites: int, seconds: float, directory: Path) -> None:
         credentials_file=directory / "clients.json",
         secret_file=directory / "secret",
         enexa_url=f"http://127.0.0.1:{SINK_PORT}",
-        sites=",".join(f"SITE{number:04}=127.0.0.1:{FIRST_PORT + number}" for number in range(sites)),
+        store_max_mb=STORE_MAX_MB,
+        sites=",".join(f"{site_id}=127.0.0.1:{FIRST_PORT + n}" for n, site_id in enumerate(site_ids(sites))),
     )
     clock = SystemClock()
-    amperio = Amperio(settings, clock)
     await listening(FIRST_PORT + sites - 1)
     await listening(SINK_PORT)
+    if backlog:
+        leave_backlog(settings.data_dir / STORE, sites, backlog, clock)
+    started_s = real_now_s()
+    amperio = Amperio(settings, clock)
     lanes = await amperio.lanes()
     watch = Watch(clock)
     for lane in lanes.all():
         watch.follow(lane)
+    waiting = sum(lane.outbox.pending_count for lane in lanes)
+    assert waiting == sites * backlog
     stop = asyncio.Event()
     served = asyncio.create_task(serve(amperio.application(lanes), [Listener("127.0.0.1", OWN_PORT)], stop=stop))
+    replay = Use(lanes)
+    await until(lambda: all(lane.agent.controlled for lane in lanes), "a station is not in control")
+    line("from the start until all are in control", real_now_s() - started_s, "s", 5.0 if sites <= TEN else None)
+    if backlog:
+        use, watch.on = Use(lanes), True
+        most = 5 * sites
+        await until(lambda: sum(lane.outbox.pending_count for lane in lanes) <= most, "the backlog stays")
+        line(f"{waiting} rows that waited, replayed and confirmed", replay.seconds, "s", None)
+        whole_s = sites * DAY_S * replay.seconds / waiting
+        line(f"at that rate {DAY_S} of each site", whole_s, "s", 300.0 if sites > 1 else 5.0)
+        told(watch, use, "live meanwhile")
     await asyncio.sleep(SETTLE_S)
     gc.collect()
     gc.freeze()
-    overruns = sum(lane.overruns for lane in lanes.all())
-    watch.on, cpu_before, before_s = True, cpu_s(), real_now_s()
+    watch.clear()
+    use, watch.on = Use(lanes), True
     await asyncio.sleep(seconds)
-    share = (cpu_s() - cpu_before) / (real_now_s() - before_s)
-    report(sites, seconds, watch, lanes, share, sum(lane.overruns for lane in lanes.all()) - overruns)
+    online = sum(lane.agent.mode.value == "online" for lane in lanes)
+    print(f"{sites} sites at 1 Hz for {seconds:.0f} s, {online} online, load {os.getloadavg()[0]:.1f}")
+    line("CPU of a core", use.core_pct, "%", 80.0)
+    line("resident memory", rss_mb(), "MB", 300.0 if sites <= HUNDRED else None)
+    told(watch, use, "live")
     stop.set()
     await served
 
 
-def report(sites: int, seconds: float, watch: Watch, lanes: Lanes, share: float, overruns: int) -> None:
-    modes = [lane.agent.mode.value for lane in lanes.all()]
-    online = modes.count("online")
+def told(watch: Watch, use: Use, when: str) -> None:
     done, late = watch.confirmed_ms, watch.late_ms
-    print(
-        f"{sites} sites at 1 Hz for {seconds:.0f} s, {online} online: {share * 100:.0f} % of a core, "
-        f"{rss_mb():.0f} MB; {len(done)} samples confirmed, due -> confirmed p50 {percentile(done, 0.5):.2f} "
-        f"p99 {percentile(done, 0.99):.2f} ms; late p50 {percentile(late, 0.5):.2f} p99 {percentile(late, 0.99):.2f} "
-        f"ms; {overruns} overruns; load {os.getloadavg()[0]:.1f}"
-    )
+    line(f"{when}: due -> confirmed, p50 of {len(done)}", percentile(done, 0.5), "ms", None)
+    line(f"{when}: due -> confirmed, p99", percentile(done, 0.99), "ms", 5.0)
+    line(f"{when}: late, p99", percentile(late, 0.99), "ms", 2.0)
+    line(f"{when}: overruns", use.overruns, "", 0.0)
+
+
+async def until(true: Callable[[], bool], otherwise: str) -> None:
+    deadline_s = real_deadline_s(PATIENCE_S)
+    while not true():
+        assert real_now_s() < deadline_s, otherwise
+        await asyncio.sleep(0.02)
 
 
 async def listening(port: int) -> None:
@@ -171,22 +265,27 @@ async def listening(port: int) -> None:
 
 
 def main(words: list[str]) -> None:
-    numbers = [float(word) for word in words if word.replace(".", "").isdigit()]
-    sites, seconds = int(numbers[0]) if numbers else 1000, numbers[1] if len(numbers) > 1 else 30.0
+    parser = argparse.ArgumentParser(prog="tests.bench.amperio.fleet")
+    parser.add_argument("sites", type=int, nargs="?", default=1000)
+    parser.add_argument("seconds", type=float, nargs="?", default=30.0)
+    parser.add_argument("--backlog", type=int, default=0, help="rows of each site that wait at the start")
+    parser.add_argument("--profile", help="a file for cProfile")
+    given = parser.parse_args(words)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
     os.sched_setaffinity(0, {CORES[0]})
     sys.setswitchinterval(0.001)
-    with peers(sites), tempfile.TemporaryDirectory() as directory:
-        if "--profile" in words:
+    with peers(given.sites), tempfile.TemporaryDirectory() as directory:
+        work = partial(uvloop.run, measure(given.sites, given.seconds, given.backlog, Path(directory)))
+        if given.profile:
             import cProfile  # noqa: PLC0415 -- only here
 
             profile = cProfile.Profile(thread_cpu_s)
-            profile.runcall(uvloop.run, measure(sites, seconds, Path(directory)))
-            profile.dump_stats(words[words.index("--profile") + 1])
+            profile.runcall(work)
+            profile.dump_stats(given.profile)
         else:
-            uvloop.run(measure(sites, seconds, Path(directory)))
+            work()
 
 
 if __name__ == "__main__":

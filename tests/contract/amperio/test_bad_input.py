@@ -326,22 +326,8 @@ NO_SITE = {400, 403, 404, 422}
 def wrong_sites(count: int) -> Iterator[Any]:
     """What a caller may send in the place of the one site there is; `...` = nothing at all."""
     chance = random.Random(12)
-    near = (
-        ...,
-        None,
-        "",
-        " ",
-        "site001",
-        "SITE01",
-        "SITE001 ",
-        "SITE001/",
-        "SITE002",
-        "CTRL001",
-        "default",
-        "*",
-        1,
-        [],
-    )
+    names = ("", " ", "site001", "SITE01", "SITE001 ", "SITE001/", "SITE002", "CTRL001", "default", "*")
+    near: list[Any] = [..., None, 1, [], *names]
     for number in range(count):
         made = "".join(chance.choices("SITE0123_-", k=chance.randint(1, 9)))
         yield near[number] if number < len(near) else made if made != SITE else "SITE009"

@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add = site.add_parser("add", help="a new site like a seed; the running platform takes it within seconds")
     add.add_argument("site_id")
     add.add_argument("--station", default="chargepost")
+    add.add_argument("--name", default="", help="how people call it; default its id")
     add.set_defaults(run=_add_site)
     enrol = commands.add_parser("enrol", help="a one-time token that lets a controller register at a site")
     enrol.add_argument("site_id")
@@ -117,7 +118,7 @@ def _verify(given: argparse.Namespace) -> int:
 
 def _add_site(given: argparse.Namespace) -> int:
     settings = settings_from(os.environ)
-    path = Inbox(settings.data_dir).put_site(given.site_id, given.station)
+    path = Inbox(settings.data_dir).put_site(given.site_id, given.station, given.name)
     if _appears(given.site_id, settings.port):
         print(f"{given.site_id} is there")
     else:

@@ -4,6 +4,7 @@ Two directories under the data directory. A file in `sites` is a seed that becom
 named after the SHA-256 of a one-time token. So the command line never writes the database that the server has open.
 """
 
+import json
 import re
 import secrets
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from shared.errors import BadInput
 from shared.rest.auth import digest
 
 SITE_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+NAME_MAX_CHARS = 100
+NAME = re.compile(r"^name = .*$", re.MULTILINE)
 ENROLMENT_LIFE = timedelta(hours=24)
 
 
@@ -34,16 +37,20 @@ class Inbox:
         self._sites = directory / "sites"
         self._enrolments = directory / "enrolments"
 
-    def put_site(self, site_id: str, station: str) -> Path:
-        """A new site like a seed; the running platform takes it within seconds."""
+    def put_site(self, site_id: str, station: str, name: str = "") -> Path:
+        """A new site like a seed, under its own name; the running platform takes it within seconds."""
         load_seed(station)
         if not SITE_ID.match(site_id):
             raise BadInput(f"a site's id is made of letters, digits, _ and -, not {site_id!r}")
+        if len(name) > NAME_MAX_CHARS or not name.isprintable():
+            raise BadInput(f"a site's name has at most {NAME_MAX_CHARS} characters, and none that cannot be printed")
         self._sites.mkdir(parents=True, exist_ok=True)
         path = self._sites / f"{site_id}.toml"
         if path.exists():
             raise BadInput(f"{site_id} was added before ({path})")
-        path.write_text((SEEDS / f"{station}.toml").read_text(encoding="utf-8"), encoding="utf-8")
+        seed = (SEEDS / f"{station}.toml").read_text(encoding="utf-8")
+        own = f"name = {json.dumps(name or site_id, ensure_ascii=False)}"
+        path.write_text(NAME.sub(lambda _: own, seed, count=1), encoding="utf-8")
         return path
 
     def sites(self) -> dict[str, Path]:

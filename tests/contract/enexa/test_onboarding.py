@@ -153,7 +153,7 @@ async def test_firmware_is_a_file_with_this_hash_and_this_signature(stage: Stage
 
 
 async def test_a_site_added_on_the_command_line_is_served_within_seconds(stage: Stage) -> None:
-    Inbox(stage.settings.data_dir).put_site("SITE002", "chargepost_pv")
+    Inbox(stage.settings.data_dir).put_site("SITE002", "chargepost_pv", 'The "other" park')
     token = invite(stage, "SITE002")
     async with http(stage) as link:
 
@@ -163,8 +163,10 @@ async def test_a_site_added_on_the_command_line_is_served_within_seconds(stage: 
 
         got = await eventually(registered)
         assets = await link.send("GET", "/v1/sites/SITE002/assets", bearer=got.json["api_key"])
+        sites = await link.send("GET", "/v1/sites", bearer=got.json["api_key"])
 
     assert got.status == 201
+    assert [each["name"] for each in sites.json["sites"]] == ['The "other" park']
     assert assets.json["pv"]["id"] == "PV1"
     assert assets.json["pv"]["controller_id"] == got.json["controller_id"]
 

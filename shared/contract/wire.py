@@ -38,8 +38,8 @@ Version = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 MAX_ECHO_CHARS = 100
 
 
-class Message(Struct, frozen=True, kw_only=True):
-    """Base of everything that travels as JSON."""
+class Message(Struct, frozen=True, kw_only=True, gc=False):
+    """Base of everything that travels as JSON; the collector need not look at it, for it cannot point to itself."""
 
 
 M = TypeVar("M", bound=Struct)
@@ -79,6 +79,7 @@ def _strict_struct(of: type[Struct]) -> type[Struct]:
         module=of.__module__,
         frozen=True,
         kw_only=True,
+        gc=config.gc,
         forbid_unknown_fields=True,
         tag_field=config.tag_field,
         tag=config.tag,

@@ -29,6 +29,19 @@ class AuditSink(Protocol):
     async def append(self, line: AuditLine) -> None: ...
 
 
+_sorted = msgspec.json.Encoder(order="sorted")
+
+
+def canonical(line: AuditLine) -> bytes:
+    """The line as it is chained: its fields in alphabetical order."""
+    return _sorted.encode(line)
+
+
+def digest_after(previous: str, body: bytes) -> str:
+    """SHA-256 over the previous digest and a canonical line."""
+    return sha256(previous.encode() + body).hexdigest()
+
+
 def chained(previous: str, line: AuditLine) -> str:
-    """SHA-256 over the previous digest and the canonical line."""
-    return sha256(previous.encode() + msgspec.json.encode(line, order="sorted")).hexdigest()
+    """SHA-256 over the previous digest and the canonical form of a line."""
+    return digest_after(previous, canonical(line))

@@ -6,9 +6,10 @@ TLS floor, a handshake deadline, a deadline and a size for every request, and a 
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ KEEP_ALIVE_S = 15
 
 TLS_HANDSHAKE_DEADLINE_S = 10.0
 SHUTDOWN_GRACE_S = 3
+GC_THRESHOLDS = (10_000, 20, 20)
 LOOK_EVERY_TICKS = 5
 """uvicorn ticks ten times a second."""
 
@@ -100,7 +102,13 @@ def bind(listener: Listener) -> socket.socket:
     return bound
 
 
-async def serve(app: Any, listeners: Sequence[Listener], *, stop: asyncio.Event | None = None) -> None:
+async def serve(
+    app: Any,
+    listeners: Sequence[Listener],
+    *,
+    stop: asyncio.Event | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> None:
     """Serve `app` on all listeners until SIGTERM, SIGINT or `stop`; the app's lifespan runs once, with the first."""
     stopping = stop or asyncio.Event()
     sockets = [bind(listener) for listener in listeners]
@@ -115,6 +123,7 @@ async def serve(app: Any, listeners: Sequence[Listener], *, stop: asyncio.Event 
     if servers[0].started:
         tasks += [asyncio.create_task(each.serve([sock])) for each, sock in zip(servers[1:], sockets[1:], strict=True)]
         starting.done()
+        started()
         log.info("serving", addresses=[f"{each.host}:{each.port}" for each in listeners])
     waiter = asyncio.create_task(stopping.wait())
     watches = [asyncio.create_task(each.certificate.watch()) for each in servers if each.certificate is not None]
@@ -134,7 +143,17 @@ def run(app: Any, listeners: Sequence[Listener]) -> None:
     """Serve in a fresh uvloop and block until told to stop."""
     import uvloop  # noqa: PLC0415 -- not there on every platform; the default loop serves too
 
-    uvloop.run(serve(app, listeners))
+    uvloop.run(serve(app, listeners, started=spare_the_collector))
+
+
+def spare_the_collector() -> None:
+    """What is there now stays for the life of the process: the collector looks at it no more, and at the rest seldom.
+
+    In a busy service it took a fifth of the core's time and found nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _server(app: Any, listener: Listener, *, first: bool) -> _Server:

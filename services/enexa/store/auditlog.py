@@ -15,10 +15,11 @@ from services.enexa.store.anchors import Anchor, by_seq
 from services.enexa.store.committer import Committer, Merged
 from services.enexa.store.database import Database, Group
 from services.enexa.store.schema import audit, to_us
+from services.enexa.store.statements import Insert
 from shared.contract.reads import AuditEntry
-from shared.rest.audit import GENESIS, AuditLine, chained
+from shared.rest.audit import GENESIS, AuditLine, canonical, chained, digest_after
 
-INSERT_AUDIT = "INSERT INTO audit (seq, at_us, body, digest) VALUES (?, ?, ?, ?)"
+INSERT_AUDIT = Insert(audit, ("seq", "at_us", "body", "digest"))
 PAGE = 2000
 
 
@@ -62,8 +63,9 @@ class AuditLog:
         seq, head = self._seq, self._head
         rows: list[tuple[object, ...]] = []
         for line in lines:
-            seq, head = seq + 1, chained(head, line)
-            rows.append((seq, to_us(line.at), msgspec.json.encode(line), head))
+            body = canonical(line)
+            seq, head = seq + 1, digest_after(head, body)
+            rows.append((seq, to_us(line.at), body, head))
         group.write(INSERT_AUDIT, rows)
         self._end = (seq, head)
         return [None] * len(lines)

@@ -17,6 +17,8 @@ from services.enexa.store.schema import chunks, to_us
 from shared.contract.telemetry import Telemetry
 
 HOUR_US = 3_600_000_000
+CHUNK_SAMPLES_MAX = 600
+"""As many as a batch may bring: no row grows beyond a megabyte."""
 
 AS_IT_CAME = 0
 """A JSON list of samples that arrived together."""
@@ -54,6 +56,28 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 def hour_of(us: int) -> int:
     return us - us % HOUR_US
+
+
+class Arrived:
+    """New samples of one stream that become durable together, and so became known together: with the last of them."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._samples: list[Telemetry] = []
+        self._received_us = 0
+
+    def add(self, numbers: Sequence[int], samples: Sequence[Telemetry], received_us: int) -> None:
+        self._numbers.extend(numbers)
+        self._samples.extend(samples)
+        self._received_us = max(self._received_us, received_us)
+
+    def chunks(self, stream_id: int) -> list[NewChunk]:
+        """One for each hour that they touch, and more where they are very many."""
+        found: list[NewChunk] = []
+        for begin in range(0, len(self._samples), CHUNK_SAMPLES_MAX):
+            part = slice(begin, begin + CHUNK_SAMPLES_MAX)
+            found.extend(loose(stream_id, self._numbers[part], self._samples[part], self._received_us))
+        return found
 
 
 def loose(stream_id: int, numbers: Sequence[int], new: Sequence[Telemetry], received_us: int) -> list[NewChunk]:

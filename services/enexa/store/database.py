@@ -7,16 +7,17 @@ connections write, and one connection is also a queue, so readers never see half
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from services.enexa.store.statements import Insert, Row
 from shared.errors import BadInput, StoreFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -24,33 +25,30 @@ SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA busy_timeout=5000",
-    "PRAGMA wal_autocheckpoint=1000",
+    "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-16000",
     "PRAGMA foreign_keys=ON",
 )
 
 
-Rows = Sequence[Sequence[object]]
-
-
 class Group:
     """One transaction of many writers that begins as late as it can.
 
-    Statements given to `write` leave together at the end, on SQLite in one exchange with the driver's thread: through
-    SQLAlchemy each of them takes three. Who must read before it writes asks for the `connection`.
+    Rows given to `write` leave together at the end, in one exchange with SQLite's thread or a few with PostgreSQL:
+    through SQLAlchemy each statement takes three. Who must read before it writes asks for the `connection`.
     """
 
     def __init__(self, engine: AsyncEngine, *, is_sqlite: bool) -> None:
         self._engine = engine
         self._is_sqlite = is_sqlite
-        self._statements: dict[str, list[Sequence[object]]] = {}
+        self._rows: dict[Insert, list[Row]] = {}
         self._connection: AsyncConnection | None = None
 
-    def write(self, statement: str, rows: Rows) -> None:
-        """Carry out `statement` for each row at the end; its parameters are question marks."""
+    def write(self, into: Insert, rows: Sequence[Row]) -> None:
+        """Insert the rows at the end; no two of a group may have the same key where a conflict changes a row."""
         if rows:
-            self._statements.setdefault(statement, []).extend(rows)
+            self._rows.setdefault(into, []).extend(rows)
 
     async def connection(self) -> AsyncConnection:
         """The transaction, begun; what was given to `write` is not in it yet."""
@@ -62,46 +60,48 @@ class Group:
 
     async def commit(self) -> None:
         """Everything durable on return."""
-        if self._connection is None and self._is_sqlite:
-            await self._at_once()
-            return
-        connection = await self.connection()
-        for statement, rows in self._statements.items():
-            text = statement if self._is_sqlite else _numbered(statement)
-            await connection.exec_driver_sql(text, [tuple(row) for row in rows])
-        await connection.commit()
+        if self._connection is not None:
+            await self._after_reading(self._connection)
+        elif self._rows:
+            async with self._engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await (self._sqlite(driver) if self._is_sqlite else self._postgresql(driver))
 
     async def close(self) -> None:
         """Undo what was not committed."""
         if self._connection is not None:
             await self._connection.close()
 
-    async def _at_once(self) -> None:
-        if not self._statements:
-            return
-        async with self._engine.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            # aiosqlite has no public way to run more than one statement in its thread (docs/adr/0004-chunks.md).
-            await driver._execute(_carry_out, driver._conn, self._statements)
+    async def _after_reading(self, connection: AsyncConnection) -> None:
+        for into, rows in self._rows.items():
+            if self._is_sqlite:
+                for statement, parameters in into.for_sqlite(rows):
+                    await connection.exec_driver_sql(statement, tuple(parameters))
+            else:
+                await connection.exec_driver_sql(into.postgresql, into.for_postgresql(rows))
+        await connection.commit()
+
+    async def _sqlite(self, driver: Any) -> None:
+        # aiosqlite has no public way to run more than one statement in its thread (docs/adr/0004-chunks.md).
+        await driver._execute(_carry_out, driver._conn, self._rows)
+
+    async def _postgresql(self, driver: Any) -> None:
+        async with driver.transaction():
+            for into, rows in self._rows.items():
+                await driver.execute(into.postgresql, *into.for_postgresql(rows))
 
 
-def _carry_out(connection: sqlite3.Connection, statements: dict[str, list[Sequence[object]]]) -> None:
+def _carry_out(connection: sqlite3.Connection, given: dict[Insert, list[Row]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement, rows in statements.items():
-            connection.executemany(statement, rows)
+        for into, rows in given.items():
+            for statement, parameters in into.for_sqlite(rows):
+                connection.execute(statement, parameters)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-@cache
-def _numbered(statement: str) -> str:
-    """PostgreSQL's form of a statement: its parameters have numbers."""
-    head, *rest = statement.split("?")
-    return head + "".join(f"${place}{text}" for place, text in enumerate(rest, start=1))
 
 
 class Database:
@@ -147,7 +147,7 @@ class Database:
         try:
             yield group
             await group.commit()
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, PostgresError, InterfaceError, OSError) as error:
             raise StoreFailed(f"the store failed: {_told(error)}") from error
         finally:
             await group.close()

@@ -16,13 +16,23 @@ from msgspec import Struct
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.enexa.store.chunks import HOUR_US, NewChunk, Wanted, accounted, hour_of, loose, newest_of, samples_of
+from services.enexa.store.chunks import (
+    HOUR_US,
+    Arrived,
+    NewChunk,
+    Wanted,
+    accounted,
+    hour_of,
+    newest_of,
+    samples_of,
+)
 from services.enexa.store.columns import Kept
 from services.enexa.store.committer import Committer, Merged
 from services.enexa.store.database import Database, Group
 from services.enexa.store.ranges import Ranges
 from services.enexa.store.rollup import buckets, mean_point, raw_point
-from services.enexa.store.schema import VALUES, chunks, from_us, holes, rollups, streams, to_us
+from services.enexa.store.schema import VALUES, chunks, from_us, holes, loose_hours, rollups, streams, to_us
+from services.enexa.store.statements import Insert
 from services.enexa.store.upsert import insert
 from shared.contract.reads import Point, SeriesGap
 from shared.contract.telemetry import Gap, Telemetry
@@ -108,7 +118,7 @@ class TelemetryStore:
     async def _write(self, group: Group, ingests: list[Ingest]) -> list[Stored]:
         """Everything that waits, in a few statements; changes take effect in `_settled` only."""
         self._changed, self._marking, self._written_count = {}, {}, 0
-        new_chunks: list[NewChunk] = []
+        arrived: dict[int, Arrived] = {}
         fresh: dict[str, list[Telemetry]] = {}
         results: list[Stored] = []
         for ingest in ingests:
@@ -117,13 +127,14 @@ class TelemetryStore:
                 await _look_up(await group.connection(), stream, ingest)
             numbers, stored = _account(ingest, stream)
             fresh.setdefault(ingest.site_id, []).extend(stored.fresh)
-            new_chunks.extend(loose(stream.stream_id, numbers, stored.fresh, to_us(ingest.received_at)))
+            arrived.setdefault(stream.stream_id, Arrived()).add(numbers, stored.fresh, to_us(ingest.received_at))
             group.write(INSERT_HOLES, [_hole_row(ingest, stream.stream_id, gap) for gap in ingest.gaps])
             results.append(stored)
+        new_chunks = [chunk for stream_id, each in arrived.items() for chunk in each.chunks(stream_id)]
         group.write(INSERT_CHUNKS, new_chunks)
         group.write(MARK_LOOSE, self._marks(new_chunks))
         group.write(ADD_TO_ROLLUPS, [row for site_id, new in fresh.items() for row in _rollup_rows(site_id, new)])
-        group.write(SAVE_THROUGH, [(each.ranges.through, each.stream_id) for each in self._changed.values()])
+        group.write(SAVE_THROUGH, [(each.stream_id, *key, each.ranges.through) for key, each in self._changed.items()])
         self._written_count = sum(each.samples for each in new_chunks)
         return results
 
@@ -273,21 +284,24 @@ class TelemetryStore:
         return [stream.stream_id for (site, _), stream in self._streams.items() if site == site_id]
 
 
-INSERT_CHUNKS = (
-    "INSERT INTO chunks (stream_id, from_us, until_us, first_sequence, last_sequence, samples, received_us, form, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-INSERT_HOLES = (
-    "INSERT INTO holes (stream_id, from_sequence, to_sequence, site_id, reason, from_us, until_us, received_us)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-MARK_LOOSE = "INSERT INTO loose_hours (stream_id, hour_us) VALUES (?, ?) ON CONFLICT DO NOTHING"
-SAVE_THROUGH = "UPDATE streams SET through = ? WHERE stream_id = ?"
 _ADDED = ["samples", *(f"{name}_{part}" for name in VALUES for part in ("sum", "count"))]
-ADD_TO_ROLLUPS = (
-    f"INSERT INTO rollups (site_id, resolution_s, start_s, {', '.join(_ADDED)})"  # noqa: S608 -- names of columns
-    f" VALUES ({', '.join('?' * (3 + len(_ADDED)))}) ON CONFLICT (site_id, resolution_s, start_s)"
-    f" DO UPDATE SET {', '.join(f'{name} = rollups.{name} + excluded.{name}' for name in _ADDED)}"
+INSERT_CHUNKS = Insert(chunks, NewChunk._fields, "DO NOTHING")
+INSERT_HOLES = Insert(
+    holes,
+    ("stream_id", "from_sequence", "to_sequence", "site_id", "reason", "from_us", "until_us", "received_us"),
+    "DO NOTHING",
+)
+MARK_LOOSE = Insert(loose_hours, ("stream_id", "hour_us"), "DO NOTHING")
+SAVE_THROUGH = Insert(
+    streams,
+    ("stream_id", "site_id", "epoch", "through"),
+    "(stream_id) DO UPDATE SET through = excluded.through",
+)
+ADD_TO_ROLLUPS = Insert(
+    rollups,
+    ("site_id", "resolution_s", "start_s", *_ADDED),
+    "(site_id, resolution_s, start_s)"
+    f" DO UPDATE SET {', '.join(f'{name} = rollups.{name} + excluded.{name}' for name in _ADDED)}",
 )
 
 

@@ -26,7 +26,7 @@ from shared.rest.auth import Credential, TokenBook, digest
 from shared.rest.gate import Call, Gate, serves, token_route
 from shared.rest.limits import Limits, Rate
 from shared.rest.serve import application
-from shared.rest.server import Listener, serve
+from shared.rest.server import Listener, serve, spare_the_collector
 
 CLIENT, SECRET = "CTRL001", "bench-secret-bench-secret-bench-secret"
 SITES = tuple(f"SITE{number:03}" for number in range(1, 11))
@@ -151,7 +151,7 @@ def _annotation(annotation: Any) -> Any:
 
 async def main(kind: str, port: int, url: str) -> None:
     app = bare if kind == "bare" else {"gate": gate, "fastapi": fastapi, "store": store}[kind](url)
-    await serve(app, [Listener("127.0.0.1", port)])
+    await serve(app, [Listener("127.0.0.1", port)], started=spare_the_collector)
 
 
 if __name__ == "__main__":

@@ -51,11 +51,20 @@ log = structlog.get_logger()
 class Runtime:
     """What runs while the platform serves; each loop is supervised by the application."""
 
-    def __init__(self, platform: Platform, amperio: AmperioClient, job: PlanningJob, inbox: Inbox) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        amperio: AmperioClient,
+        job: PlanningJob,
+        inbox: Inbox,
+        *,
+        real_s: Callable[[], float] = real_now_s,
+    ) -> None:
         self._platform = platform
         self._amperio = amperio
         self._job = job
         self._inbox = inbox
+        self._real_s = real_s
         self._clock = platform.clock
         self._board = platform.board
         self._exchanges: dict[str, asyncio.Task[None]] = {}
@@ -283,12 +292,12 @@ class Runtime:
             self._plan_wanted.clear()
             while self._plans_wanted:
                 site_id, trigger = next(iter(self._plans_wanted.items()))
-                started_s = real_now_s()
+                started_s = self._real_s()
                 try:
                     await self._plan(self._platform.cores[site_id], trigger)
                 finally:
                     self._plans_wanted.pop(site_id, None)
-                busy_s = real_now_s() - started_s
+                busy_s = self._real_s() - started_s
                 await asyncio.sleep(busy_s * (1.0 / PLAN_DUTY_RATIO - 1.0))
 
     async def _plan(self, core: SiteCore, trigger: Trigger) -> None:
@@ -349,10 +358,20 @@ class Runtime:
             # Before anybody is alarmed we ask once more: the last answer may be half a minute old.
             due_s = max(self._alarm("middleware_silent", None).due_s, asked_s + pause_s)
             until_s = min(asked_s + (self._watch_backoff.wait_s() or pause_s), due_s)
+            heard, silent = self._heard(), False
             while (left_s := until_s - self._clock.now().s) > 0.0:
                 await self._clock.sleep(min(left_s, pause_s))
                 if left_s > pause_s:
                     await self._tick_alarms(self._clock.now())
+                before, heard = heard, self._heard()
+                if silent and heard != before:
+                    break  # it speaks to us again, so there is no reason to wait the rest of a minute
+                silent = heard == before
+
+    def _heard(self) -> list[datetime | None]:
+        """When each site's newest sample was taken: it moves while the middleware reaches us."""
+        latest = [self._board.site(site_id).latest for site_id in self._platform.cores]
+        return [each.sample.timestamp if each is not None else None for each in latest]
 
     async def _ask_health(self) -> None:
         before = self._board.middleware

@@ -300,8 +300,8 @@ class Referee:
         return world.troubled_until_s < now.s
 
     def _no_bug(self, now: Moment) -> str | None:
-        """No loop of the middleware has ended in anything but a SiteError."""
-        bugs = self.world.amperio.bugs
+        """No loop of either twin has ended in anything but a SiteError."""
+        bugs = [*self.world.amperio.bugs, *self.world.enexa.bugs]
         return "; ".join(bugs[-3:]) if bugs else None
 
     def _faults_wake_their_rules(self, now: Moment) -> str | None:

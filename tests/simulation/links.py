@@ -114,6 +114,8 @@ class Line:
         """Grows when the caller dies: nobody waits for its answers any more."""
         self.watchers: list[Callable[[Moment, Kind], None]] = []
         """Who wants to know when a trouble has changed a message."""
+        self.reads: Mapping[str, Callable[[bytes], Struct]] = {}
+        """Operations whose body the host decodes in a way of its own."""
         self.ends: list[Callable[[Moment, bool], None]] = []
         """Who wants to know how calls ended: well, or not."""
         self._recorder = recorder
@@ -262,7 +264,10 @@ class _Call:
             if line.admit is not None:
                 line.admit(now, self.operation, self._bearer)
             message = None
-            if self.operation.request is not None:
+            read = line.reads.get(self.operation.name)
+            if read is not None:
+                message = read(self.body)
+            elif self.operation.request is not None:
                 message = decode_request(self.body, self.operation.request)
             line.handler(now, self.operation, self.path, message, answer)
         except SiteError as error:

@@ -28,10 +28,11 @@ from shared.scenario.days import leaps
 from shared.scenario.load import load_scenario
 from shared.scenario.schema import Scenario
 from tests.simulation.amperio_side import DISK_RETRY_S, AmperioSide
+from tests.simulation.archive import Archive
 from tests.simulation.clocks import OwnClock
 from tests.simulation.device_side import DeviceSide
 from tests.simulation.disk import Disk
-from tests.simulation.enexa_side import Archive, EnexaSide, seed_config
+from tests.simulation.enexa_side import EnexaSide, seed_config
 from tests.simulation.expectations import Judge
 from tests.simulation.invariants import Referee
 from tests.simulation.journal import Journal
@@ -84,7 +85,7 @@ class World:
         self.device = DeviceSide(scenario, now, self.journal, seed=seed)
         self.config = self._config(now.at)
         self.prices = PriceSource(file=Path(options.price_file) if options.price_file else None, scenario=scenario.name)
-        self.enexa = EnexaSide(Archive(self.config), self.prices, self.post, self.journal, self.clock, seed=seed)
+        self.enexa = EnexaSide(Archive(self.config), self.prices, self.journal, self.clock, seed=seed)
         self.link = DeviceLink(self._weather(Place.AMPERIO_CHARGEPOST), self.recorder, self.device)
         disk = Disk(platters=any(each.kind in OF_A_DISK for each in self.troubles))
         self.amperio = AmperioSide(SITE_ID, disk, self.link, self.journal, self.clock, seed=seed)
@@ -129,6 +130,7 @@ class World:
             Kind.DEVICE: self._fault_of_device,
         }
         self.enexa.start(now)
+        self.to_enexa.reads = self.enexa.reads
         self.amperio.start(now)
 
     def _config(self, at: datetime) -> SiteConfig:
@@ -176,6 +178,7 @@ class World:
         self.journal.close()
         report = report_of(self)
         self.amperio.close()
+        self.enexa.close()
         return report
 
     # ---- troubles ---------------------------------------------------------------------------------------------------

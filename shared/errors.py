@@ -5,7 +5,8 @@
     ├── Unreachable           the other side did not answer                       retry with backoff
     ├── DeviceRefused         the ChargePost answered no                          no blind retry, tell a human
     ├── PlanUnavailable       no plan can be made                                 keep the last one
-    └── StoreFailed           our own disk                                        alarm at once
+    ├── StoreFailed           our own disk                                        alarm at once
+    └── Overloaded            too many ask at once                                come back as told
 
 Each class owns its `code`, `http_status` and `retry`; an instance carries facts as fields, so nobody parses a message.
 """
@@ -260,6 +261,14 @@ class StoreFailed(SiteError):
 
     code = "store_failed"
     http_status = 503
+
+
+class Overloaded(SiteError):
+    """More is asked than can be done now; the fact `retry_after_s` says when to come back."""
+
+    code = "overloaded"
+    http_status = 503
+    retry = True
 
 
 class BadInput(SiteError):

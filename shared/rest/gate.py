@@ -1,7 +1,7 @@
 """The gate that every request of a service passes, so that no route can forget a check.
 
-In this order: address, name, token, scope, rate, media type, body (bounded in size and time), strict decoding, the
-handler, the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9457).
+In this order: address, name, token, scope, rate, a free place, media type, body (bounded in size and time), strict
+decoding, the handler, the reply, the audit line. Whatever goes wrong becomes a problem document (RFC 9457).
 """
 
 import asyncio
@@ -41,7 +41,8 @@ from shared.rest.audit import AuditLine, AuditSink
 from shared.rest.auth import Principal, TokenBook
 from shared.rest.hosts import Hosts
 from shared.rest.limits import Limits
-from shared.rest.protocol import WHOLE
+from shared.rest.protocol import CONNECTIONS_MAX, WHOLE
+from shared.rest.rooms import PLACES, rooms
 
 log = structlog.get_logger()
 
@@ -141,6 +142,7 @@ class Gate:
         limits: Limits | None = None,
         allowlist: Sequence[str] = (),
         hosts: Iterable[str] | None = None,
+        places: Mapping[Budget, int] = PLACES,
     ) -> None:
         self.clock = clock
         self.book = book
@@ -151,6 +153,7 @@ class Gate:
         self._admitted: set[str] = set()
         """Addresses that were found on the list before; the list does not change while the service runs."""
         self._hosts = Hosts(hosts) if hosts is not None else None
+        self._rooms = rooms(CONNECTIONS_MAX, places)
 
     async def pass_through(self, each: Route, scope: Scope, receive: Receive, path: Mapping[str, str]) -> Raw:
         """Check, decode, handle, encode and remember one request; raises ClientGone where nobody waits any more."""
@@ -170,20 +173,21 @@ class Gate:
             self._take(principal.client_id if principal else peer, each.operation.budget, now)
             if path:
                 self._check_path(path, principal)
-            body = await self._body(each, headers, receive)
-            _check_site(body, path, principal)
-            call: Call[Any] = Call(
-                operation=each.operation,
-                body=body,
-                path=path,
-                query=_query(each.operation, scope),
-                principal=principal,
-                now=now,
-                request_id=request_id,
-                headers=headers,
-                peer=peer,
-            )
-            raw = await self._handled(each, call, slot)
+            with self._rooms[each.operation.budget]:
+                body = await self._body(each, headers, receive)
+                _check_site(body, path, principal)
+                call: Call[Any] = Call(
+                    operation=each.operation,
+                    body=body,
+                    path=path,
+                    query=_query(each.operation, scope),
+                    principal=principal,
+                    now=now,
+                    request_id=request_id,
+                    headers=headers,
+                    peer=peer,
+                )
+                raw = await self._handled(each, call, slot)
         except SiteError as error:
             outcome = error.code
             raw = problem_raw(error, request_id)

@@ -15,7 +15,7 @@ P0 = (
     *("D1", "D2", "D4", "D5", "D6", "D8", "D9", "D10"),
     *("E1", "E2", "E3", "E4"),
     *("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F10", "F11", "F12", "F13"),
-    *("G1", "G2", "G3", "G4", "G5", "G8"),
+    *("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8"),
     *("H1", "H2", "H3", "H4"),
 )
 GOALS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests" / "goals.toml").read_text(encoding="utf-8"))

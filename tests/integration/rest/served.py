@@ -1,13 +1,13 @@
 """A small service with the real gate and server, on a free port and a manual clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from shared.clock import ManualClock
 from shared.contract.dispatch import CommandStatus, DispatchAck, DispatchCommand, command_id_of
-from shared.contract.operations import AMPERIO_TOKEN, DISPATCH, LIST_COMMANDS, POST_TELEMETRY, Scope
+from shared.contract.operations import AMPERIO_TOKEN, DISPATCH, LIST_COMMANDS, POST_TELEMETRY, Budget, Scope
 from shared.contract.reads import CommandPage
 from shared.contract.telemetry import Telemetry, TelemetryAck
 from shared.errors import LimitExceeded, StoreFailed
@@ -16,6 +16,7 @@ from shared.rest.auth import Credential, TokenBook, digest
 from shared.rest.call import Caller
 from shared.rest.gate import Call, Gate, Route, serves, token_route
 from shared.rest.limits import Limits
+from shared.rest.rooms import PLACES
 from shared.rest.serve import application
 from shared.rest.server import Listener, bind, serve
 
@@ -83,17 +84,22 @@ class Served:
 
 @asynccontextmanager
 async def running(
-    limits: Limits | None = None, allowlist: tuple[str, ...] = (), **listener: Any
+    limits: Limits | None = None,
+    allowlist: tuple[str, ...] = (),
+    *,
+    made: Callable[[TokenBook], list[Route]] = routes,
+    places: Mapping[Budget, int] = PLACES,
+    **listener: Any,
 ) -> AsyncIterator[Served]:
     probe = bind(Listener("127.0.0.1", 0))
     port = probe.getsockname()[1]
     probe.close()
     clock, audit = ManualClock(), Remembered()
     book = TokenBook(CREDENTIALS)
-    gate = Gate(clock, book, audit=audit, limits=limits, allowlist=allowlist)
+    gate = Gate(clock, book, audit=audit, limits=limits, allowlist=allowlist, places=places)
     stop = asyncio.Event()
     task = asyncio.create_task(
-        serve(application(routes(book), gate), [Listener("127.0.0.1", port, **listener)], stop=stop)
+        serve(application(made(book), gate), [Listener("127.0.0.1", port, **listener)], stop=stop)
     )
     for _ in range(500):
         try:

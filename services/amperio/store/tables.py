@@ -23,11 +23,11 @@ _EVENT = msgspec.json.Decoder(Event)
 AUDIT_ROWS_MAX = 2_000_000
 
 
-def _first(connection: apsw.Connection, sql: str, *values: str | int) -> tuple[Any, ...] | None:
+def _first(connection: apsw.Connection, sql: str, *values: str | float) -> tuple[Any, ...] | None:
     return connection.execute(sql, values).fetchone()
 
 
-def _number(connection: apsw.Connection, sql: str, *values: str | int) -> int | None:
+def _number(connection: apsw.Connection, sql: str, *values: str | float) -> int | None:
     row = _first(connection, sql, *values)
     return None if row is None or row[0] is None else int(row[0])
 
@@ -97,9 +97,16 @@ def confirm(
 def forget_rows(connection: apsw.Connection, site: str, through: int, before: datetime) -> tuple[int, int]:
     """Drop confirmed rows older than the rewind window; answers how many, and the oldest number left."""
     rows = _keep_numbers(connection, site)
-    connection.execute(
-        "DELETE FROM samples WHERE site = ? AND seq <= ? AND at < ?", (site, through, before.timestamp())
+    # The walk ends at the first row that stays: a day of rows is not looked through each minute.
+    stays = _number(
+        connection,
+        "SELECT seq FROM samples WHERE site = ? AND (at >= ? OR seq > ?) ORDER BY seq LIMIT 1",
+        site,
+        before.timestamp(),
+        through,
     )
+    last = through if stays is None else stays - 1
+    connection.execute("DELETE FROM samples WHERE site = ? AND seq <= ?", (site, last))
     return _went(connection, site, rows)
 
 

@@ -21,9 +21,10 @@ from services.amperio.site.desk import Desk, Pending
 from services.amperio.site.events import Edges
 from services.amperio.site.facts import Fact, fact
 from services.amperio.site.fallback import slot_in_force
+from services.amperio.site.floor import outlet_ceilings_kw
 from services.amperio.site.image import SiteImage, image_of
 from services.amperio.site.ledger import Admission, Entry, Ledger
-from services.amperio.site.limits import WATCHDOG_S, LimitsInForce, check_config, limits_in_force
+from services.amperio.site.limits import CHARGEPOST, WATCHDOG_S, LimitsInForce, check_config, limits_in_force
 from services.amperio.site.orders import Inbox, Keepsake, Orders, Outcome, Outcomes, Settled
 from services.amperio.site.reads import CHECKS
 from services.amperio.site.rivals import YIELD_S, Intrusion, Rivals
@@ -402,11 +403,27 @@ class SiteAgent:
             soc_max_pct=limits.soc_max_pct if knows_window else None,
             watchdog_s=limits.watchdog_s,
             beat=beat.due or not (image.controlled or beat.missing),
-            charger_limits_kw=self.desk.held.charger_limits_kw,
+            charger_limits_kw=self._outlet_limits_kw(image, self.trusted, limits),
             charging_modes=self.desk.held.charging_modes,
             exact=bool(self.desk.waiting("energy")),
         )
         return _Cycle(image=image, limits=limits, setpoint=setpoint, wanted=wanted, wish=wish, slot=slot)
+
+    def _outlet_limits_kw(
+        self, image: SiteImage, trusted: Trusted, limits: LimitsInForce
+    ) -> tuple[float | None, float | None]:
+        """The commanded ceilings, and below the reserve what import leaves; afterwards they are given back."""
+        held = self.desk.held
+        ceilings_kw = outlet_ceilings_kw(image, trusted, limits, throttled=held.throttled)
+        if ceilings_kw is None and not held.throttled:
+            return held.charger_limits_kw
+        asked = [CHARGEPOST.outlet_kw if limit_kw is None else limit_kw for limit_kw in held.charger_limits_kw]
+        one, two = (min(each) for each in zip(asked, ceilings_kw or asked, strict=True))
+        given_back = ceilings_kw is None and [each and each.ev_limit_kw for each in image.controls] == [one, two]
+        if given_back or not held.throttled:
+            self._facts.append(fact("cars_throttled", level="warning", throttled=not given_back, outlet_kw=one))
+            self.desk.held = msgspec.structs.replace(held, throttled=not given_back)
+        return one, two
 
     def _wish(self, now: Moment, slot: ScheduleSlot | None) -> Wish | None:
         """The command in force, else the slot in force; in resync only what is fresh; else the reactive rule."""
@@ -589,7 +606,8 @@ def _applied_kw(command: DispatchCommand, cycle: _Cycle) -> float | None:
     if isinstance(command, SetGridLimit):
         return cycle.limits.import_max_kw
     if isinstance(command, SetChargerLimit):
-        return command.params.power_kw
+        wanted = cycle.wanted.charger_limits_kw[command.params.charger - 1] if cycle.wanted is not None else None
+        return command.params.power_kw if wanted is None else min(command.params.power_kw, wanted)
     return cycle.setpoint.aim.battery_kw if cycle.setpoint.aim is not None and _is_energy(command) else None
 
 

@@ -40,6 +40,8 @@ class Held(Struct, frozen=True, kw_only=True):
     charging_modes: tuple[str | None, str | None] = (None, None)
     external: bool = True
     operator: GridOperatorLimit | None = None
+    throttled: bool = False
+    """The outlets' ceilings are ours for now, because the battery is below its reserve."""
 
 
 class LimitsInForce(Struct, frozen=True, kw_only=True):

@@ -183,7 +183,7 @@ def decoded(write: RegisterWrite) -> Iterator[tuple[str, float | None]]:
     """Each register of a write with its value; None = no value."""
     at = 0
     for name in write.names:
-        span, _, field = name.partition(".")
+        span, _, field = name.rpartition(".")
         fields = {"management": MANAGEMENT.fields, "config": CONFIG.fields}.get(span, CONTROLS[0].fields)
         place = fields[field]
         value = place.decode(write.words[at : at + place.words])

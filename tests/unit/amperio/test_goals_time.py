@@ -10,7 +10,7 @@ import pytest
 
 from services.amperio.site.fallback import slot_in_force
 from services.amperio.site.outbox import Cursor, Outbox, Row
-from shared.chargepost.registers import MANAGEMENT
+from shared.chargepost.registers import CONTROLS, MANAGEMENT
 from shared.contract.dispatch import CommandStatus, ImportKw, SetGridRequest
 from shared.contract.events import EventKind
 from shared.contract.schedule import ScheduleSlot, SiteSchedule
@@ -239,3 +239,43 @@ def test_no_battery_is_drained_below_the_reserve_while_import_is_unused() -> Non
 
 def test_the_control_a_controller_that_goes_on_asking_for_nothing_drains_it() -> None:
     assert drained_beside_an_unused_grid(ours=False) > 60
+
+
+def lowest_soc_pct(seconds: int) -> tuple[Bench, float]:
+    """Of a station without a floor of its own, beside a car that takes twice what may be imported."""
+    rig = Rig(soc_pct=20.0)
+    rig.post.begin_fault("deep_drain")
+    bench = Bench(rig).online(*[0.0] * 4)
+    rig.plug(max_kw=157.0)
+    bench.seconds(seconds)
+    return bench, min(string.soc_pct for string in rig.post.strings)
+
+
+def test_c11_where_the_stations_own_floor_is_off_the_car_gets_what_import_leaves() -> None:
+    bench, lowest_pct = lowest_soc_pct(600)
+
+    assert lowest_pct >= 17.0
+    assert (bench.last.grid.import_kw or 0.0) > 75.0, "import is used to its limit first"
+    assert 60.0 < (bench.last.chargers[0].power_kw or 0.0) < 83.5
+
+    bench.rig.post.unplug(1)
+    bench.seconds(5)
+    assert {control.ev_limit_kw for control in (bench.rig.read(span) for span in CONTROLS)} == {150.0}, "given back"
+    assert not bench.agent.desk.held.throttled
+
+
+def test_c11_the_control_without_ceilings_the_car_empties_the_battery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.amperio.site.agent.outlet_ceilings_kw", lambda *_, **__: None)
+
+    assert lowest_soc_pct(600)[1] < 15.0
+
+
+def test_c11_ceilings_are_remembered_over_a_restart_and_given_back() -> None:
+    bench, _ = lowest_soc_pct(400)
+    kept = next(each.keepsake for each in reversed(bench.settled) if each.keepsake is not None)
+    bench.rig.post.unplug(1)
+
+    again = Bench(bench.rig, keepsake=kept).seconds(10)
+
+    assert bench.rig.read(CONTROLS[0]).ev_limit_kw == 150.0
+    assert not again.agent.desk.held.throttled

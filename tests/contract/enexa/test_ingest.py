@@ -281,6 +281,7 @@ NASTY = ["\u2028", "\x1b[31m", "'; DROP TABLE audit; --", '"quoted"', "\\", "ü"
 
 async def test_h4_whatever_a_caller_writes_is_one_short_line_of_the_audit_log(stage: Stage) -> None:
     async with http(stage) as link:
+        await link.send("GET", "/v1/" + "a" * 8_150, as_="viewer")
         for text in NASTY:
             client = {"grant_type": "client_credentials", "client_id": text, "client_secret": text}
             await post(link, "/v1/oauth/token", client)

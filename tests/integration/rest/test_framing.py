@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import re
 import resource
+from pathlib import Path
 
 import msgspec
 import pytest
+import trustme
 
 from shared.contract.tokens import TokenRequest
 from shared.contract.wire import Problem
@@ -35,6 +37,16 @@ REFUSED: dict[str, bytes] = {
     + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nx\r\n"
     + SMUGGLED,
     "a chunk size that is a word": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nx\r\n0\r\n\r\n" + SMUGGLED,
+    "lines that end in a bare LF": POST.replace(b"\r\n", b"\n") + b"Content-Length: 2\n\n{}" + SMUGGLED,
+    "chunks that end in a bare LF": POST + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n" + SMUGGLED,
+    "a bare CR in a header": POST + b"X-Bare: a\rb\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
+    "a trailer of 64 KB": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Late: "
+    + b"a" * 65_536
+    + b"\r\n\r\n"
+    + SMUGGLED,
+    "a length that is too small": POST + b"Content-Length: 3\r\n\r\n" + BODY + SMUGGLED,
+    "a wish for a tunnel": b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "a folded header": POST + b"X-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
     "a header with NUL": POST + b"X-Nul: a\x00b\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
     "a header without a name": POST + b": a\r\nContent-Length: 2\r\n\r\n{}" + SMUGGLED,
@@ -123,11 +135,56 @@ async def test_pipelined_requests_are_answered_in_order_and_none_behind_a_bad_on
     assert STATUS.findall(answer).count(b"404") <= 3
 
 
-async def test_http_1_0_is_answered_and_closed() -> None:
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n"])
+async def test_http_1_0_is_answered_and_closed_also_where_it_asks_to_stay(more: bytes) -> None:
     async with running() as served:
-        answer = await exchange(served, b"GET /v1/nothing HTTP/1.0\r\nHost: x\r\n\r\n", half_close=False)
+        sent = b"GET /v1/nothing HTTP/1.0\r\nHost: x\r\n" + more + b"\r\n" + SMUGGLED
+        answer = await exchange(served, sent, half_close=False)
 
     assert STATUS.findall(answer) == [b"404"]
+
+
+HARMLESS = {
+    "a header that is not ASCII": b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\nX-Umlaut: \xc3\xa4\xff\r\n\r\n",
+    "a whole URL": b"GET http://elsewhere/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+    "every resource": b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an upgrade to HTTP/2": b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "a chunk with an extension of 64 KB": POST
+    + b"Transfer-Encoding: chunked\r\n\r\n5;"
+    + b"x" * 65_536
+    + b"\r\n12345\r\n0\r\n\r\n",
+}
+
+
+async def test_what_is_odd_and_well_framed_is_one_request_with_one_answer() -> None:
+    async with running() as served:
+        found = {name: STATUS.findall(await exchange(served, sent)) for name, sent in HARMLESS.items()}
+
+    assert found == {**{name: [b"404"] for name in HARMLESS}, "a chunk with an extension of 64 KB": [b"400"]}
+
+
+async def test_chunks_without_an_end_are_nobodys_sample() -> None:
+    chunk = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n"
+    async with running() as served:
+        assert await exchange(served, POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunk) == b""
+        whole = await exchange(
+            served, POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n"
+        )
+
+    assert STATUS.findall(whole) == [b"200"]
+    assert [line.outcome for line in served.audit.lines if line.status == 200] == ["ok"]
+
+
+async def test_plain_http_on_the_port_of_tls_gets_no_answer(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued = trustme.CA().issue_cert("localhost")
+    issued.cert_chain_pems[0].write_to_path(cert)
+    issued.private_key_pem.write_to_path(key)
+    async with running(cert=cert, key=key) as served:
+        answer = await exchange(served, b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert not STATUS.findall(answer)
+    assert not served.audit.lines
 
 
 async def test_g5_a_body_without_an_end_is_cut_off_at_its_limit() -> None:

@@ -14,6 +14,7 @@ from shared.moment import Moment
 FROZEN_AFTER_S = 8.0
 """Told within ten seconds, with a look and a beat in between."""
 SOC_HELD_S = 60.0
+SOC_SETTLED_S = 3.0
 SOC_JUMP_PCT = 3.0
 """A string of 95 kWh at 110 kW moves 0.03 % a second; whole-percent steps are normal, three at once are not."""
 EV_JUMP_KW = 30.0
@@ -172,34 +173,44 @@ class _Pulse:
 
 
 class _StringSoc:
-    """A state of charge is believed while it moves as charge can move; a doubtful one is held for a minute."""
+    """A state of charge is believed while it moves as charge can move; a doubtful one is held for a minute.
+
+    After a jump a reading counts again once it has stood: for some seconds where it fits what was believed, for a
+    minute where it does not. Readings that never stand carry no power.
+    """
 
     def __init__(self) -> None:
         self._believed_pct: float | None = None
         self._believed_s = 0.0
-        self._doubted_pct: float | None = None
-        self._doubted_since_s = 0.0
+        self._read_pct = 0.0
+        self._read_s = float("-inf")
+        self._stands_since_s = 0.0
+        self._jumped = False
 
     def judge(self, now: Moment, soc_pct: float | None) -> tuple[float | None, float, Quality | None]:
         """The value to use, the share of power it may carry, and its quality flag."""
         if soc_pct is not None and self._credible(now, soc_pct):
-            self._believed_pct, self._believed_s, self._doubted_pct = soc_pct, now.s, None
+            self._believed_pct, self._believed_s, self._jumped = soc_pct, now.s, False
             return soc_pct, 1.0, None
-        if self._believed_pct is None:
-            return None, 0.0, Quality.UNKNOWN
-        if now.s - self._believed_s <= SOC_HELD_S:
+        if self._believed_pct is not None and now.s - self._believed_s <= SOC_HELD_S:
             return self._believed_pct, 0.5, Quality.STALE if soc_pct is None else Quality.ESTIMATED
-        if soc_pct is None:
-            return None, 0.0, Quality.UNKNOWN
-        # The new level has stood for a minute: it is the truth now, however it came about.
-        self._believed_pct, self._believed_s, self._doubted_pct = soc_pct, now.s, None
-        return soc_pct, 1.0, None
+        return None, 0.0, Quality.UNKNOWN
 
     def _credible(self, now: Moment, soc_pct: float) -> bool:
+        if not _continues(soc_pct, self._read_pct, now.s - self._read_s):
+            self._stands_since_s = now.s
+        self._read_pct, self._read_s = soc_pct, now.s
+        stood_s = now.s - self._stands_since_s
         if self._believed_pct is None:
             return True
-        allowed_pct = SOC_JUMP_PCT + 0.05 * (now.s - self._believed_s)
-        return abs(soc_pct - self._believed_pct) <= allowed_pct
+        if not _continues(soc_pct, self._believed_pct, now.s - self._believed_s):
+            self._jumped = True
+            return stood_s >= SOC_HELD_S
+        return not self._jumped or stood_s >= SOC_SETTLED_S
+
+
+def _continues(soc_pct: float, before_pct: float, seconds: float) -> bool:
+    return abs(soc_pct - before_pct) <= SOC_JUMP_PCT + 0.05 * seconds
 
 
 class _Counter:

@@ -1,6 +1,7 @@
 """Words to image: what a station cannot say is unknown, never a number; and how far the rest is believed."""
 
 import math
+import random
 import struct
 from datetime import UTC, datetime
 from typing import Any
@@ -8,15 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.amperio.site.control import envelope_of
 from services.amperio.site.image import _PLAUSIBLE, SiteImage, image_of
+from services.amperio.site.limits import Held, limits_in_force
 from services.amperio.site.reads import EVERY_CYCLE, IN_TURN, AnySpan, Reading, plan_reads, reads_of_cycle
 from services.amperio.site.trust import Trust
 from shared.chargepost.layout import F32, I32, U16, U32, Field
 from shared.chargepost.registers import BATTERY_1, BatteryStatus, ChargerStatus, GridMeter, StationStatus
 from shared.chargepost.states import ProcessState
+from shared.contract.telemetry import Mode
 from shared.contract.wire import Quality
 from shared.moment import moment_at
-from tests.unit.amperio.bench import Bench
+from tests.unit.amperio.bench import Bench, a_config
 
 NOW = moment_at(datetime(2024, 1, 15, 10, 0, tzinfo=UTC))
 NOTHING = {
@@ -135,6 +139,70 @@ def test_c11_a_state_of_charge_that_jumps_halves_the_power_until_it_has_stood_fo
     assert jumped.soc_authority == (0.5, 0.5)
     assert jumped.quality["battery.units.0.soc_pct"] is Quality.ESTIMATED
     assert (later.soc_pct, later.soc_authority) == ((80.0, 80.0), (1.0, 1.0))
+
+
+RESERVE_PCT = 20.0
+LIMITS = msgspec.structs.replace(
+    limits_in_force(NOW.at, Mode.ONLINE, a_config(), Held(), fallback_clearance_kw=None), reserve_pct=RESERVE_PCT
+)
+
+
+def believed_wrongly(seed: int) -> list[str]:
+    """Two minutes of a string that moves as charge can, and of a reading that fails: what was taken for true."""
+    chance, trust, wrong = random.Random(seed), Trust(), []
+    truth_pct, drift_pct = chance.uniform(12.0, 90.0), chance.uniform(-0.03, 0.03)
+    begin_s, length_s = chance.randint(5, 40), chance.randint(1, 55)
+    kind = chance.choice(("none", "jump", "frozen", "wild"))
+    jump_pct, stood_pct = chance.choice((-1.0, 1.0)) * chance.uniform(10.0, 60.0), truth_pct
+    for second in range(120):
+        truth_pct += drift_pct
+        failing = begin_s <= second < begin_s + length_s
+        stood_pct = stood_pct if failing else truth_pct
+        said: dict[str, float | None] = {
+            "none": None,
+            "jump": min(max(truth_pct + jump_pct, 0.0), 100.0),
+            "frozen": stood_pct,
+            "wild": chance.uniform(0.0, 100.0),
+        }
+        soc_pct = said[kind] if failing else truth_pct
+        image = an_image(soc_pct=soc_pct, digest=second)
+        able = [msgspec.structs.replace(each, discharge_max_kw=110.0) for each in image.batteries if each]
+        image = msgspec.structs.replace(image, batteries=tuple(able))
+        trusted = trust.judge(NOW.later(second), image, beaten_s_ago=0.0)
+        used_pct, authority = trusted.soc_pct[0], trusted.soc_authority[0]
+        flagged = "battery.units.0.soc_pct" in trusted.quality
+        if used_pct is None or abs(used_pct - truth_pct) > 6.0:
+            wrong.append(f"{seed} {kind} {second}: {used_pct} for {truth_pct}")
+        if (authority < 1.0) is not flagged or authority not in (0.5, 1.0):
+            wrong.append(f"{seed} {kind} {second}: authority {authority}, flagged {flagged}")
+        if soc_pct is None or abs(soc_pct - truth_pct) > 6.0:
+            wrong += [f"{seed} {kind} {second}: believed in full"] if authority != 0.5 else []
+        allowed_kw = 0.0 if (used_pct or 0.0) <= RESERVE_PCT else 220.0 * authority
+        if envelope_of(image, trusted, LIMITS).discharge_max_kw != pytest.approx(allowed_kw):
+            wrong.append(f"{seed} {kind} {second}: discharge at {used_pct}")
+    return wrong
+
+
+def test_c11_readings_that_never_stand_carry_nothing_after_a_minute() -> None:
+    trust, chance = Trust(), random.Random(7)
+    trust.judge(NOW, an_image(soc_pct=50.0, digest=0), beaten_s_ago=0.0)
+
+    judged = [
+        trust.judge(NOW.later(second), an_image(soc_pct=chance.uniform(0.0, 100.0), digest=second), beaten_s_ago=0.0)
+        for second in range(1, 300)
+    ]
+
+    assert {each.soc_authority[0] for each in judged[:60]} <= {0.5, 1.0}
+    assert {each.soc_authority[0] for each in judged[70:]} == {0.0}
+
+
+def test_c11_a_reading_that_fails_never_drains_a_string_and_never_counts_in_full() -> None:
+    assert [each for seed in range(60) for each in believed_wrongly(seed)] == []
+
+
+@pytest.mark.soak
+def test_c11_a_thousand_traces_of_the_state_of_charge() -> None:
+    assert [each for seed in range(1000) for each in believed_wrongly(seed)] == []
 
 
 def test_c11_an_unknown_state_of_charge_carries_no_power_after_a_minute() -> None:

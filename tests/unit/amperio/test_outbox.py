@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import apsw
 import msgspec
@@ -236,27 +237,60 @@ def test_a14_seconds_that_the_disk_refused_become_a_declared_gap() -> None:
     assert msgspec.json.decode(rows[0].body, type=Gap).from_at == sample(10).timestamp
 
 
-def test_a4_thinning_takes_the_oldest_first_never_more_than_a_step_and_tells_every_number() -> None:
-    disk = open_connection(":memory:")
-    outbox = Outbox(SITE, "epoch", Cursor(), rows_max=20_000)
-    for hour in range(18):
+def long_outage(disk: apsw.Connection, hours: int, rows_max: int) -> tuple[int, list[int]]:
+    """Rows at most, and each hour's rows on disk, of an outage in which an event an hour happens too."""
+    outbox, box, pages = Outbox(SITE, "epoch", Cursor(), rows_max=rows_max), EventBox(Cursor()), []
+    most = 0
+    for hour in range(hours):
         batch: list[Row] = []
         for second in range(hour * 3600, hour * 3600 + 3600):
             rows = outbox.rows_for(sample(second), period_s=1.0)
             outbox.kept(rows)
             batch += rows
-        tables.keep_rows(disk, SITE, batch)
-        while (thinning := outbox.thinning()) is not None:
-            before = outbox.rows
-            outbox.forgotten(*tables.thin_rows(disk, SITE, thinning))
-            assert before - outbox.rows <= 3600
+        event = Event(event_id=f"e{hour}", site_id=SITE, timestamp=sample(hour).timestamp, kind=EventKind.ALERT_RAISED)
+        numbered = box.number((event,))
+        box.kept(numbered)
+        with disk:
+            tables.keep_rows(disk, SITE, batch)
+            tables.keep_events(disk, SITE, numbered)
+            most = max(most, outbox.rows)
+            while (thinning := outbox.thinning()) is not None:
+                before = outbox.rows
+                outbox.forgotten(*tables.thin_rows(disk, SITE, thinning))
+                assert before - outbox.rows <= 3600, "never more than a step beyond need"
+        pages += [int(str(count)) for (count,) in disk.execute("PRAGMA page_count")]
+    assert outbox.rows == len(tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20)) <= rows_max
+    assert [event.event_id for event in tables.load_events(disk, SITE, 1, 1000)] == [f"e{n}" for n in range(hours)]
+    return most, pages
 
+
+def check_thinned(disk: apsw.Connection, hours: int, whole_hours: int) -> None:
+    """The newest hours are whole, and every number that is gone is told."""
     left = [row.seq for row in tables.load_rows(disk, SITE, 1, 1 << 40, 1 << 20)]
-    assert outbox.rows == len(left) <= 20_000
-    newest = 18 * 3600
-    assert set(range(newest - 4 * 3600, newest + 1)) <= set(left)
+    newest = hours * 3600
+    assert set(range(newest - whole_hours * 3600, newest + 1)) <= set(left)
     gone = sum(gap.to_sequence - gap.from_sequence + 1 for gap in missing(1, newest, left))
     assert gone == newest - len(left)
+
+
+def test_a4_thinning_takes_the_oldest_first_never_more_than_a_step_and_tells_every_number() -> None:
+    disk = open_connection(":memory:")
+    most, _ = long_outage(disk, 18, 20_000)
+
+    assert most <= 20_000 + 3600
+    check_thinned(disk, 18, 4)
+    disk.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a4_three_days_without_enexa_in_a_store_for_one(tmp_path: Path) -> None:
+    disk = open_connection(tmp_path / "store.db")
+    most, pages = long_outage(disk, 72, 26 * 3600)
+
+    assert most <= 27 * 3600
+    check_thinned(disk, 72, 24)
+    assert pages[-1] <= 1.05 * pages[26], "the file grows no further once it is full"
     disk.close()
 
 

@@ -16,7 +16,7 @@ from services.enexa.planning.forecast import (
     learn_arrivals,
     price_errors,
     sample_ev_kw,
-    sky_ratios,
+    sky_factors,
 )
 from services.enexa.planning.layout import Integers
 from services.enexa.planning.problem import BatteryString, ImportCap, Outcome, PlanProblem, PlanRequest, Plant, Scenario
@@ -244,7 +244,7 @@ def _pv_by_scenario(request: PlanRequest, starts: tuple[datetime, ...], pv_kw: t
     if request.pv is None or count == 1 or not any(pv_kw[1:]):
         return (None,) * count
     rng = np.random.default_rng([request.tuning.seed, 1])
-    bright = sky_ratios(request.pv.recent_ratio, starts, count, rng) / request.pv.recent_ratio
+    bright = sky_factors(request.pv.recent_ratio, starts, count, rng)
     bright[:, 0] = 1.0
     return tuple(tuple(column.tolist()) for column in np.array(pv_kw) * bright)
 

@@ -399,15 +399,17 @@ def one_stage(
     """Cost and peak of one scenario with a demand charge; without `whole` only slot 0 of `flows` is filled."""
     slots = site.shape[1]
     room = slots * MAX_PIECES + 1
-    lengths, slopes, heads = np.empty((slots + 1, room)), np.empty((slots + 1, room)), np.empty((slots + 1, 2))
+    rows = slots + 1 if whole else 2
+    lengths, slopes, heads = np.empty((rows, room)), np.empty((rows, room)), np.empty((rows, 2))
     peak_kw, cost = best_peak(
         lengths, slopes, heads, battery, site, series, width_kwh, end_value, energy_kwh, paid_kw, peak_price, guess_kw
     )
     run_back(lengths, slopes, heads, battery, site, series, width_kwh, end_value, peak_kw, 1)
     at_kwh = energy_kwh
     for slot in range(slots if whole else 1):
+        after = (slot + 1) % rows
         at_kwh = step_forward(
-            flows, lengths[slot + 1], slopes[slot + 1], heads[slot + 1], battery, site, series, slot, peak_kw, at_kwh
+            flows, lengths[after], slopes[after], heads[after], battery, site, series, slot, peak_kw, at_kwh
         )
     return cost, peak_kw
 

@@ -45,8 +45,8 @@ PRIOR_HOURLY_SHARE = (
 SIMILAR_DAYS = 5
 ERROR_DAYS = 28
 """The error of a price estimate is drawn from so many past days."""
-SKY_CONCENTRATION = 4.0
-"""How little days differ in brightness: the share of clear-sky energy is Beta distributed, sd 0.2 at a mean of 0.7."""
+SKY_SHAPE, BRIGHTEST_RATIO = 4.0, 1.3
+"""A day's sun over that of late is Gamma distributed with this shape, and never beyond so much of a clear sky."""
 
 
 class ArrivalModel(Struct, frozen=True):
@@ -252,12 +252,12 @@ def _estimate_error(series: PriceSeries, at: datetime) -> float | None:
     return None if price is None or not alike else price - float(np.mean(alike))
 
 
-def sky_ratios(mean_ratio: float, starts: Sequence[datetime], samples: int, rng: np.random.Generator) -> Floats:
-    """[sample, slot] the share of clear-sky energy, one draw for each local day."""
-    mean = min(max(mean_ratio, 0.05), 0.95)
+def sky_factors(recent_ratio: float, starts: Sequence[datetime], samples: int, rng: np.random.Generator) -> Floats:
+    """[sample, slot] the sun of each local day over that of late, one draw for each day."""
     days = sorted({local_day(start) for start in starts})
-    drawn = rng.beta(mean * SKY_CONCENTRATION, (1 - mean) * SKY_CONCENTRATION, (samples, len(days)))
-    return np.asarray(drawn[:, [days.index(local_day(start)) for start in starts]])
+    drawn = rng.gamma(SKY_SHAPE, 1 / SKY_SHAPE, (samples, len(days)))
+    brightest = BRIGHTEST_RATIO / max(recent_ratio, 0.01)
+    return np.asarray(np.minimum(drawn, brightest)[:, [days.index(local_day(start)) for start in starts]])
 
 
 def _days_before(start: datetime, days: int, zone: ZoneInfo) -> datetime:

@@ -80,6 +80,21 @@ class Layout(Struct, frozen=True):
             parents[1 :: self.slots - 1] = 0
         return parents
 
+    def moved_on(self, slots: int) -> tuple[Integers, Integers]:
+        """For each column and row its place `slots` slots earlier in the same plan; the last slot stands for later."""
+        nodes = np.zeros(self.nodes, dtype=np.int64)
+        for scenario in range(self.scenarios):
+            path = self.path(scenario)
+            nodes[path] = path[np.minimum(np.arange(self.slots) + slots, self.slots - 1)]
+        nodes[0] = self.node(0, min(slots, self.slots - 1))
+        columns, rows = np.arange(self.columns), np.arange(self.rows)
+        width, height = self.columns_per_node, self.rows_per_node
+        columns[: self.nodes * width] = (nodes[:, None] * width + np.arange(width)).ravel()
+        rows[: self.nodes * height] = (nodes[:, None] * height + np.arange(height)).ravel()
+        peaks = self.peak_rows()
+        rows[peaks] = peaks[:, np.minimum(np.arange(self.slots) + slots, self.slots - 1)]
+        return columns, rows
+
     def flow(self, step: int, kind: int) -> Integers:
         """Columns (one per node) of a flow in a sub-step."""
         return self._node_columns() + step * self.columns_per_substep + kind

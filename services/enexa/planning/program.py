@@ -40,6 +40,8 @@ class Program(Struct, frozen=True):
     rows: Integers
     columns: Integers
     values: Floats
+    first_slot: int = 0
+    """Which slot of all time the plan begins with, so that a later plan knows what it shares with an earlier one."""
 
 
 class NodeData(Struct, frozen=True):
@@ -90,7 +92,9 @@ def build(problem: PlanProblem) -> Program:
     _bound_columns(problem, layout, nodes, low, high)
     row_low, row_high = _bound_rows(problem, layout, nodes)
     rows, columns, values = _matrix(problem, layout, nodes)
-    return Program(layout, _costs(problem, layout, nodes), low, high, row_low, row_high, rows, columns, values)
+    first_slot = int(problem.starts[0].timestamp()) // problem.slot_s
+    cost = _costs(problem, layout, nodes)
+    return Program(layout, cost, low, high, row_low, row_high, rows, columns, values, first_slot)
 
 
 def _bound_columns(problem: PlanProblem, layout: Layout, nodes: NodeData, low: Floats, high: Floats) -> None:

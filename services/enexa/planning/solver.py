@@ -98,7 +98,21 @@ class _LiveModel:
             require(highs.changeColsCost(len(columns), columns, program.cost), "HiGHS refused the costs")
             require(highs.changeColsBounds(len(columns), columns, program.low, program.high), "bounds refused")
             require(highs.changeRowsBounds(len(rows), rows, program.row_low, program.row_high), "rows refused")
+        moved = program.first_slot - held.first_slot
+        if 0 < moved < program.layout.slots:
+            self._move_basis(moved)
         self._program = program
+
+    def _move_basis(self, slots: int) -> None:
+        """A plan that begins later is mostly the plan before, `slots` slots further on: so is its basis."""
+        columns, rows = self._program.layout.moved_on(slots)
+        basis = self._highs.getBasis()
+        column_status, row_status = list(basis.col_status), list(basis.row_status)
+        basis.col_status = [column_status[column] for column in columns]
+        basis.row_status = [row_status[row] for row in rows]
+        # The slots at either end leave it with too few or too many basic columns; HiGHS repairs a basis called alien.
+        basis.alien = True
+        require(self._highs.setBasis(basis), "HiGHS refused the moved basis")
 
     def run(self) -> Solution:
         # HiGHS counts its limit over all runs of a model: without this a kept model would one day only time out.

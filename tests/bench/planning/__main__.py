@@ -3,44 +3,37 @@
 Medians of repeated runs in this process on this machine; the ratios travel, the milliseconds do not.
 """
 
-import importlib.util
 import statistics
 import sys
-from collections.abc import Callable
-from datetime import date, timedelta
 from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
 
-from services.enexa.market.prices import daily_series
-from services.enexa.market.tariffs import Tariff
-from services.enexa.planning.exact import exact_cost_eur, value_after_first
-from services.enexa.planning.policy import recursion_input
 from services.enexa.planning.problem import PlanProblem, Plant
 from services.enexa.planning.program import build
-from services.enexa.planning.recursion import MAX_PIECES
 from services.enexa.planning.solver import Solver
-from services.enexa.simulation.compiled import fast_run_steps, fast_value_after_first
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.scenarios import CHARGEPOST
-from services.enexa.simulation.site import Visit, run_reactive, stretch
+from services.enexa.simulation.site import run_reactive
 from shared.clock import real_now_s
-from shared.energy.slots import day_start
-from tests.unit.enexa.planning.problems import PLAIN_STRING, random_problem
+from tests.bench.planning import exactly, peers
+from tests.bench.planning.measure import REPEATS, median_ms, say, year_with_cars
+from tests.unit.enexa.planning.problems import FULL_PLANT, PLAIN_STRING, random_problem
 
 PLAIN = Plant(strings=(PLAIN_STRING, PLAIN_STRING))
-PEERS = ("flexmeasures", "emhass", "pypsa", "optimizer")
-REPEATS = 9
+SLOTS = 96
+ROLLED = 2000
+YEAR_SLOTS = 35_040
 
 
 def main() -> int:
     """Print one line per measurement; exit code 0."""
     limit_ms = plans()
-    recursion(limit_ms)
+    rolling_year()
+    exactly.all_of_them(limit_ms)
     plant_year()
-    for peer in PEERS:
-        if importlib.util.find_spec(peer) is None:
-            say(f"peer {peer:34} skipped: not installed here")
+    peers.side_by_side()
     return 0
 
 
@@ -79,65 +72,48 @@ def nudged(problem: PlanProblem, index: int) -> PlanProblem:
     )
 
 
-def recursion(limit_ms: float) -> None:
-    """One storage exactly: plain Python and compiled, against HiGHS at equal cost."""
-    problem = random_problem(1, slots=96, plant=PLAIN)
-    exact_eur, highs_eur = exact_cost_eur(problem), Solver().solve(build(problem)).objective_eur
-    say(f"{'exact recursion against HiGHS':40} difference {abs(exact_eur - highs_eur):.1e} EUR")
-    given = recursion_input(problem)
-    scenario = problem.scenarios[0]
-    demand = tuple(np.array(column) for column in (scenario.high_share, scenario.high_kw, scenario.low_kw))
-    pieces = np.zeros((2, 96 * MAX_PIECES + 2))
-    scratch = np.zeros((2, 97 * MAX_PIECES + 2))
-    width_kwh = given.ceiling_kwh - given.floor_kwh
+def rolling_year() -> None:
+    """The full plant, rolled on by a quarter hour at a time in one live model; a part of a year, and the year by it."""
+    whole = random_problem(1, slots=SLOTS + ROLLED, plant=FULL_PLANT, peak_eur_per_kw=0.3, pv_kw=40.0)
+    kept, energy_kwh, began = Solver(), whole.energy_kwh, real_now_s()
+    for first in range(ROLLED):
+        program = build(rolled(whole, first, energy_kwh))
+        x = kept.solve(program).x
+        energy_kwh = tuple(float(x[program.layout.energy(string)[0]]) for string in range(2))
+    spent_s = real_now_s() - began
+    say(f"{'full plant on HiGHS in place, a year, goal < 60 s':50} {spent_s * YEAR_SLOTS / ROLLED:8.1f} s "
+        f"({ROLLED} re-plans measured, {spent_s / ROLLED * 1000:.2f} ms each, build included)")  # fmt: skip
 
-    def run(function: Callable[..., None]) -> None:
-        pieces[:, 0] = width_kwh, -problem.end_value_eur_per_kwh
-        function(
-            pieces, np.array([0.0, 0.0, 1.0]), scratch, given.battery, given.hours, given.buy, given.sell, given.own_kw,
-            given.pv_kw, given.cap_kw, *demand, width_kwh, 0,
-        )  # fmt: skip
 
-    fast = fast_value_after_first()
-    run(fast)
-    for name, function in (("plain Python", value_after_first), ("compiled", fast)):
-        spent_ms = median_ms(partial(run, function))
-        say(f"{'exact recursion, 96 slots, ' + name:40} {spent_ms:.3f} ms ({spent_ms / limit_ms:.4f}x HiGHS cold)")
+def rolled(whole: PlanProblem, first: int, energy_kwh: tuple[float, ...]) -> PlanProblem:
+    """The day that begins at a slot of a longer problem."""
+    part = slice(first, first + SLOTS)
+    scenario = whole.scenarios[0]
+    return replace(
+        whole,
+        starts=whole.starts[part],
+        first_slot_s=900.0,
+        price_eur_per_mwh=whole.price_eur_per_mwh[part],
+        own_kw=whole.own_kw[part],
+        pv_kw=whole.pv_kw[part],
+        import_cap_kw=whole.import_cap_kw[part],
+        scenarios=(
+            replace(
+                scenario, high_share=scenario.high_share[part], high_kw=scenario.high_kw[part],
+                low_kw=scenario.low_kw[part],
+            ),
+        ),
+        energy_kwh=energy_kwh,
+    )  # fmt: skip
 
 
 def plant_year() -> None:
     """525,600 minutes of the plant, compiled, with ten cars a day."""
-    start = day_start(date(2023, 1, 1))
-    rng = np.random.default_rng(1)
-    visits = []
-    for day in range(365):
-        for begin in np.sort(rng.integers(0, 1300, 10)):
-            at = start + timedelta(days=day, minutes=int(begin))
-            visits.append(Visit(start=at, until=at + timedelta(minutes=40), energy_kwh=33.0, max_power_kw=110.0))
-    given = stretch(
-        start=start, minutes=525_600, plant=CHARGEPOST, tariff=Tariff(),
-        prices=daily_series(tuple(float(q) for q in range(96)), date(2022, 12, 31), 368), visits=visits,
-        start_soc_pct=50.0, ev_loss_ratio=0.05, own_kw=0.4,
-    )  # fmt: skip
+    given = year_with_cars(CHARGEPOST)
     fast = fast_run_steps()
     run_reactive(given, fast)
     spent_ms = median_ms(lambda: run_reactive(given, fast), repeats=3)
     say(f"{'plant, one year in minutes, compiled':40} {spent_ms:.0f} ms ({525_600 / spent_ms / 1000:.1f} M steps/s)")
-
-
-def median_ms(action: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median wall time of an action, ms."""
-    spent = []
-    for _ in range(repeats):
-        began = real_now_s()
-        action()
-        spent.append((real_now_s() - began) * 1000)
-    return statistics.median(spent)
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+"""side."""
+
+
+def side_by_side() -> None:
+    """side."""

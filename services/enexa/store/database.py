@@ -7,6 +7,7 @@ connections write, and one connection is also a queue, so readers never see half
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.enexa.store.statements import Insert, Row
@@ -30,6 +31,9 @@ SQLITE_PRAGMAS = (
     "PRAGMA cache_size=-16000",
     "PRAGMA foreign_keys=ON",
 )
+
+
+DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, PostgresError, InterfaceError, OSError)
 
 
 class Group:
@@ -104,6 +108,13 @@ def _carry_out(connection: sqlite3.Connection, given: dict[Insert, list[Row]]) -
         raise
 
 
+@cache
+def _numbered(query: str) -> str:
+    """PostgreSQL's form of a query: its parameters have numbers."""
+    head, *rest = query.split("?")
+    return head + "".join(f"${place}{text}" for place, text in enumerate(rest, start=1))
+
+
 class Database:
     """An engine that is ready after `open`."""
 
@@ -139,6 +150,20 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise StoreFailed(f"the store failed: {_told(error)}") from error
 
+    async def fetch(self, query: str, *values: object) -> Sequence[Sequence[Any]]:
+        """Many rows as the driver gives them; parameters are question marks. StoreFailed where the database refuses."""
+        assert self._engine is not None, "the database is not open"
+        try:
+            async with self._engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                if self.is_sqlite:
+                    rows: Sequence[Sequence[Any]] = await driver.execute_fetchall(query, values)
+                else:
+                    rows = await driver.fetch(_numbered(query), *values)
+                return rows
+        except DRIVER_ERRORS as error:
+            raise StoreFailed(f"the store failed: {_told(error)}") from error
+
     @contextlib.asynccontextmanager
     async def group(self) -> AsyncIterator[Group]:
         """Many writers' transaction, durable when the block ends; StoreFailed where the database refuses."""
@@ -147,7 +172,7 @@ class Database:
         try:
             yield group
             await group.commit()
-        except (SQLAlchemyError, sqlite3.Error, PostgresError, InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise StoreFailed(f"the store failed: {_told(error)}") from error
         finally:
             await group.close()
@@ -168,9 +193,9 @@ def normalised_url(url: str) -> str:
 def _engine(url: str, *, is_sqlite: bool, read_only: bool) -> AsyncEngine:
     if not is_sqlite:
         own = {"server_settings": {"default_transaction_read_only": "on"}} if read_only else {}
-        return create_async_engine(
-            url, pool_size=5, max_overflow=0, pool_pre_ping=True, pool_timeout=5.0, connect_args=own
-        )
+        engine = create_async_engine(url, pool_size=5, max_overflow=0, pool_timeout=5.0, connect_args=own)
+        event.listen(engine.sync_engine, "checkout", _refuse_closed)
+        return engine
     if read_only:
         return create_async_engine(f"{url.replace(':///', ':///file:', 1)}?mode=ro&uri=true", pool_size=1)
     # Every transaction is ended where it began; a rollback at each return to the pool would be another exchange.
@@ -178,6 +203,12 @@ def _engine(url: str, *, is_sqlite: bool, read_only: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """The pool takes another connection for one that the server has ended; a ping would be three exchanges."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

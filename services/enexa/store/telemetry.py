@@ -220,21 +220,9 @@ class TelemetryStore:
         """Means per interval from the rollup; `resolution_s` 60 or 900, or 0 for raw samples."""
         if resolution_s == 0:
             return [raw_point(each) for each in await self.raw(site_id, start, until, limit)]
-        means = [rollups.c[f"{name}_sum"] / func.nullif(rollups.c[f"{name}_count"], 0) for name in VALUES]
-        query = (
-            select(rollups.c.start_s, rollups.c.samples, *means)
-            .where(
-                rollups.c.site_id == site_id,
-                rollups.c.resolution_s == resolution_s,
-                rollups.c.start_s >= int(start.timestamp()),
-                # A whole number, or PostgreSQL compares decimals and walks to the end of the index.
-                rollups.c.start_s < math.ceil(until.timestamp()),
-            )
-            .order_by(rollups.c.start_s)
-            .limit(limit)
-        )
-        async with self._database.transaction() as connection:
-            rows = (await connection.execute(query)).all()
+        # Whole seconds, or PostgreSQL compares decimals and walks to the end of the index.
+        first_s, end_s = int(start.timestamp()), math.ceil(until.timestamp())
+        rows = await self._database.fetch(MEANS, site_id, resolution_s, first_s, end_s, limit)
         return [mean_point(*row) for row in rows]
 
     async def per_hour(self, site_id: str, start: datetime, until: datetime) -> dict[datetime, int]:
@@ -303,6 +291,13 @@ ADD_TO_ROLLUPS = Insert(
     "(site_id, resolution_s, start_s)"
     f" DO UPDATE SET {', '.join(f'{name} = rollups.{name} + excluded.{name}' for name in _ADDED)}",
 )
+
+
+MEANS = (
+    f"SELECT start_s, samples, {', '.join(f'{name}_sum / NULLIF({name}_count, 0)' for name in VALUES)}"  # noqa: S608 -- names of columns
+    " FROM rollups WHERE site_id = ? AND resolution_s = ? AND start_s >= ? AND start_s < ? ORDER BY start_s LIMIT ?"
+)
+"""Without SQLAlchemy's rows, which cost as much as the query."""
 
 
 async def _look_up(connection: AsyncConnection, stream: _Stream, ingest: Ingest) -> None:

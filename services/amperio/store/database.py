@@ -30,7 +30,8 @@ PATIENCE_S = 0.002
 BUSY_TIMEOUT_MS = 1000
 CHECKPOINT_PAGES = 256
 JOURNAL_LIMIT_BYTES = 4 * 1024 * 1024
-PAGE_BYTES = 4096
+PAGE_BYTES = 8192
+"""Of a new file. A sample of 1.2 kB is more than the quarter of 4096 that a row may take, and spills into a page."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -67,12 +68,14 @@ def open_connection(
     connection = apsw.Connection(str(path), vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
     if max_bytes is not None:
-        connection.execute(f"PRAGMA max_page_count = {max(max_bytes // PAGE_BYTES, 64)}")
+        page_bytes = connection.pragma("page_size")
+        connection.execute(f"PRAGMA max_page_count = {max(max_bytes // page_bytes, 64)}")
     with connection:
         connection.execute(SCHEMA)  # in one transaction: a first start on a busy disk waits for one fsync, not for nine
     return connection

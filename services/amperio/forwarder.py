@@ -34,6 +34,9 @@ REPLAYS_AT_ONCE = 2
 POISON = (InvalidMessage, OutOfBounds, TooLarge)
 """The peer understood us and will never take this body: sending it again would block everything behind it."""
 
+BATCHES_PER_TURN = 4
+"""Read from the store at once: each look into it may wait for a commit."""
+
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -56,6 +59,9 @@ class Forwarder:
         self._database = database
         self._clock = clock
         self._replays = replays or asyncio.Semaphore(REPLAYS_AT_ONCE)
+        self._ahead: tuple[Row, ...] = ()
+        """Rows that a replay read beyond its batch, for the next batch of the same turn."""
+        self._ahead_from = 0
         self._jitter = random.Random(lane.site_id)  # noqa: S311 -- spreads retries, hides nothing
         self._lost_told = False
         self._well = asyncio.Event()
@@ -93,17 +99,28 @@ class Forwarder:
 
     async def run_replay(self) -> None:
         """Whatever is older and unconfirmed, oldest first, while the live lane goes well."""
-        lane = self._lane
         while True:
             await self._well.wait()
             async with self._replays:
                 self._behind.clear()
-                send = lane.outbox.next_replay()
-                carried = send is not None and await self._carry(send)
-            if send is None:
+                outcome = await self._take_turn()
+            if outcome is None:
                 await self._behind.wait()
-            elif not carried:
+            elif not outcome:
                 await self._clock.sleep(1.0)
+
+    async def _take_turn(self) -> bool | None:
+        """A few batches of old samples; False where Enexa did not take one, None where nothing was left to send."""
+        self._ahead = ()
+        for _ in range(BATCHES_PER_TURN):
+            if not self._well.is_set():
+                break
+            send = self._lane.outbox.next_replay()
+            if send is None:
+                return None
+            if not await self._carry(send):
+                return False
+        return True
 
     async def run_events(self) -> None:
         lane = self._lane
@@ -196,9 +213,17 @@ class Forwarder:
         return True
 
     async def _load(self, send: Send) -> tuple[Row, ...]:
-        return await self._database.run(
-            partial(tables.load_rows, site=self._lane.site_id, first=send.first, last=send.last, limit=send.rows)
-        )
+        rows = self._ahead
+        full = len(rows) >= send.rows and rows[send.rows - 1].seq <= send.last
+        if send.lane == "live" or send.first != self._ahead_from or not full:
+            limit = send.rows * (1 if send.lane == "live" else BATCHES_PER_TURN)
+            rows = await self._database.run(
+                partial(tables.load_rows, site=self._lane.site_id, first=send.first, last=send.last, limit=limit)
+            )
+        if send.lane == "replay":
+            self._ahead = rows[send.rows :]
+            self._ahead_from = rows[send.rows - 1].seq + 1 if self._ahead else 0
+        return rows[: send.rows]
 
     async def _post(self, rows: Sequence[Row], gaps: Sequence[Gap]) -> int | None:
         lane = self._lane

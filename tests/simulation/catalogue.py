@@ -84,6 +84,9 @@ DOUBTS = ("amperio.doubts", "amperio.link_down", "amperio.not_online", "amperio.
 OUT_OF_CONTROL = ("amperio.control_lost", "station.own_control", "amperio.link_down", "amperio.not_online")
 
 LINK_RULES: tuple[Rule, ...] = (
+    _rule(
+        Kind.REFUSE, FIELD, "Amperio writes it down as refused, and its cycle goes on", ("amperio.cycled",), 2.0
+    ),
     *(_rule(kind, UP, "Amperio counts a failed exchange and is suspicious", SUSPECTS, CALL_S) for kind in LOST),
     _rule(
         Kind.STATUS_401, UP, "Amperio asks for one new token, else it is suspicious",

@@ -5,7 +5,10 @@ must be as if nothing had happened.
 """
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from emulator.device.faults import CATALOGUE, Layer
 from shared.scenario.load import load_scenario
@@ -65,6 +68,9 @@ def drawn(seed: int, *, hours: float = 2.0, liveness: bool = True) -> Options:
             troubles.append(_of_program(chance, at_s, for_s, with_disk=with_disk))
         else:
             device.append(FaultBegins(at_s=at_s, fault=chance.choice(DEVICE_FAULTS), for_s=max(for_s, 1.0)))
+    knots = [_knot(chance, until_s) for _ in range(max(1, round(hours / 2.0)))] if until_s > KNOT_S else []
+    troubles += (each for knot in knots for each in knot.troubles)
+    device += (each for knot in knots for each in knot.device)
     scenario = Scenario(
         name="reference_day",
         story=f"Drawn from seed {seed}.",
@@ -76,6 +82,101 @@ def drawn(seed: int, *, hours: float = 2.0, liveness: bool = True) -> Options:
         timeline=(*_cars(chance, duration_s), *device),
     )
     return Options(scenario=scenario, seed=seed, troubles=tuple(troubles), plan_scenarios=1, plan_horizon_h=HORIZON_H)
+
+
+class Knot(Struct, frozen=True):
+    """Troubles that have to come together, to the second, or an edge is hardly ever gone through."""
+
+    troubles: tuple[Trouble, ...]
+    device: tuple[FaultBegins, ...] = ()
+
+
+def _knot(chance: random.Random, until_s: float) -> Knot:
+    at_s = float(chance.randrange(int(CALM_START_S), int(until_s - KNOT_S) + 1))
+    return KNOTS[chance.randrange(len(KNOTS))](at_s, chance.uniform(0.0, 4.0))
+
+
+def _cut(at_s: float, for_s: float) -> Trouble:
+    return Trouble(kind=Kind.CUT, place=Place.AMPERIO_ENEXA, at_s=at_s, for_s=for_s)
+
+
+def _field_cut(at_s: float, for_s: float) -> Trouble:
+    return Trouble(kind=Kind.CUT, place=Place.AMPERIO_CHARGEPOST, at_s=at_s, for_s=for_s)
+
+
+def _lock(at_s: float, for_s: float) -> Trouble:
+    return Trouble(kind=Kind.LOCK, place=Place.AMPERIO, at_s=at_s, for_s=for_s)
+
+
+def _locked_again_and_again(at_s: float, late_s: float) -> Knot:
+    """Right after it is unlocked, when it is safe and no more."""
+    return Knot((_lock(at_s, 20.0), _lock(at_s + 21.0 + late_s / 2.0, 10.0)))
+
+
+def _locked_before_an_order(at_s: float, late_s: float) -> Knot:
+    """After an outage it has heard Enexa again, and the station takes no order from it yet."""
+    refused = Trouble(kind=Kind.REFUSE, place=Place.AMPERIO_CHARGEPOST, at_s=at_s, for_s=200.0)
+    return Knot((_cut(at_s, 100.0), refused, _lock(at_s + 175.0 + late_s, 10.0)))
+
+
+def _locked_in_suspicion(at_s: float, late_s: float) -> Knot:
+    return Knot((_cut(at_s, 50.0), _lock(at_s + 15.0 + late_s, 15.0)))
+
+
+def _locked_alone(at_s: float, late_s: float) -> Knot:
+    return Knot((_cut(at_s, 150.0), _lock(at_s + 90.0 + late_s, 20.0)))
+
+
+def _locked_without_a_station(at_s: float, late_s: float) -> Knot:
+    return Knot((_field_cut(at_s, 40.0), _lock(at_s + 20.0 + late_s, 20.0)))
+
+
+def _station_lost_in_suspicion(at_s: float, late_s: float) -> Knot:
+    return Knot((_cut(at_s, 55.0), _field_cut(at_s + 10.0 + late_s, 20.0)))
+
+
+def _station_lost_alone(at_s: float, late_s: float) -> Knot:
+    return Knot((_cut(at_s, 150.0), _field_cut(at_s + 80.0 + late_s, 20.0)))
+
+
+def _station_lost_again(at_s: float, late_s: float) -> Knot:
+    """Once more within the seconds in which a middleware that has it back is safe and has no plan yet."""
+    return Knot((_cut(at_s, 90.0), _field_cut(at_s + 20.0, 20.0), _field_cut(at_s + 42.0 + late_s, 20.0)))
+
+
+def _date_after_the_schedule(at_s: float, late_s: float) -> Knot:
+    """The date leaves the schedule behind, and then Enexa is gone: alone and without one, or only then without."""
+    ahead_s = (HORIZON_H + 1.0) * 3600.0
+    step = Trouble(kind=Kind.CLOCK_STEP, place=Place.AMPERIO, at_s=at_s, for_s=240.0, amount=ahead_s)
+    return Knot((step, _cut(at_s + 5.0 + late_s, 120.0)))
+
+
+def _schedule_ends_alone(at_s: float, late_s: float) -> Knot:
+    ahead_s = (HORIZON_H + 1.0) * 3600.0
+    step = Trouble(kind=Kind.CLOCK_STEP, place=Place.AMPERIO, at_s=at_s + 90.0, for_s=60.0, amount=ahead_s)
+    return Knot((_cut(at_s + late_s, 180.0), step))
+
+
+def _reboot_without_a_master(at_s: float, late_s: float) -> Knot:
+    kill = Trouble(kind=Kind.KILL, place=Place.AMPERIO, at_s=at_s, for_s=30.0)
+    return Knot((kill,), (FaultBegins(at_s=at_s + 18.0 + late_s, fault="reboot", for_s=1.0),))
+
+
+KNOT_S = 300.0
+"""The longest knot, and time to get well."""
+KNOTS: tuple[Callable[[float, float], Knot], ...] = (
+    _locked_again_and_again,
+    _locked_before_an_order,
+    _locked_in_suspicion,
+    _locked_alone,
+    _locked_without_a_station,
+    _station_lost_in_suspicion,
+    _station_lost_alone,
+    _station_lost_again,
+    _date_after_the_schedule,
+    _schedule_ends_alone,
+    _reboot_without_a_master,
+)
 
 
 def _on_link(chance: random.Random, at_s: float, for_s: float) -> Trouble:
@@ -90,7 +191,7 @@ def _on_link(chance: random.Random, at_s: float, for_s: float) -> Trouble:
         at_s=at_s,
         for_s=for_s,
         chance=1.0 if whole else chance.choice((0.1, 0.5, 1.0)),
-        amount=chance.choice((0.3, 2.0, 8.0)) if kind in (Kind.DELAY, Kind.REORDER) else 0.0,
+        amount=chance.choice((0.3, 2.0, 4.5, 8.0)) if kind in (Kind.DELAY, Kind.REORDER) else 0.0,
     )
 
 

@@ -12,6 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from emulator.device.bank import ILLEGAL_VALUE
+from emulator.device.requests import exception
+from shared.chargepost.layout import WRITE_MANY, WRITE_ONE
 from shared.contract.operations import Operation
 from shared.contract.tokens import TokenReply
 from shared.contract.wire import Problem, decode_reply, decode_request, encode
@@ -357,6 +360,11 @@ class DeviceLink:
             if kind in kinds:
                 self.acted(now, kind)
                 return b""
+        if Kind.REFUSE in kinds and frame[7] in (WRITE_ONE, WRITE_MANY):
+            self.acted(now, Kind.REFUSE)
+            refusal = exception(frame[7], ILLEGAL_VALUE)
+            self._recorder.take(now.s, Channel.MODBUS_REPLY, refusal)
+            return _framed(frame, refusal)
         reply = self.station.request(now, frame[6], frame[7:])
         self._recorder.take(now.s, Channel.MODBUS_REPLY, reply)
         for kind in FIELD_LOSES_THE_REPLY:

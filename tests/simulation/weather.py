@@ -39,6 +39,7 @@ class Kind(StrEnum):
     TRUNCATE = "truncate"
     CORRUPT = "corrupt"
     GARBAGE = "garbage"
+    REFUSE = "refuse"
     STATUS_401 = "status_401"
     STATUS_403 = "status_403"
     STATUS_429 = "status_429"

@@ -4,17 +4,25 @@ Only a worker process loads this module, for it brings numpy, the solver and com
 would know on site: published prices, and three weeks in which the same cars came at the same times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
 
 from services.enexa.insight.comparison import Comparison, Knobs, Result
-from services.enexa.market.prices import PriceSeries
-from services.enexa.market.tariffs import Tariff
+from services.enexa.insight.turned import (
+    errors_of,
+    import_cap_kw,
+    sun_ratio,
+    turned_plant,
+    turned_prices,
+    turned_tariff,
+    turned_visits,
+)
 from services.enexa.planning.bounds import Bound, whole_battery
-from services.enexa.planning.problem import Plant, SessionRecord
+from services.enexa.planning.problem import SessionRecord
 from services.enexa.simulation.days import REFERENCE_DAY, scenario_day, scenario_prices
 from services.enexa.simulation.evaluation import bound_of, wanted_kw
 from services.enexa.simulation.kpis import highest_quarter_kw, kpis_of
@@ -39,17 +47,41 @@ def compare(
     """All three on the same stretch; OutOfBounds for a plant that nobody knows. `progress` hears how far it is."""
     if knobs.plant not in PLANTS:
         raise OutOfBounds("no such plant", field="plant")
-    prices = _turned(scenario_prices(scenario), knobs)
+    sites = int(knobs.sites_count)
+    made = []
+    for site in range(sites):
+        told = partial(_share_done, progress, site, sites)
+        made.append(_one_site(scenario, knobs, site, recursion=recursion, step_function=step_function, progress=told))
+    return made[0] if sites == 1 else together(made)
+
+
+def _share_done(progress: Callable[[float], None], site: int, sites: int, ratio: float) -> None:
+    progress((site + ratio) / sites)
+
+
+def _one_site(
+    scenario: Scenario,
+    knobs: Knobs,
+    site: int,
+    *,
+    recursion: Callable[..., None],
+    step_function: RunSteps,
+    progress: Callable[[float], None],
+) -> Comparison:
+    prices = turned_prices(scenario_prices(scenario), knobs)
     given = scenario_day(
-        replace(scenario, sessions=_thinned(scenario.sessions, knobs.cars_ratio)),
-        plant=_plant(knobs),
-        tariff=Tariff(),
+        scenario,
+        plant=turned_plant(knobs),
+        tariff=turned_tariff(knobs),
         prices=prices,
-        pv_kwp=knobs.pv_kwp,
+        pv_kwp=knobs.pv_kwp * sun_ratio(knobs),
+        turned=lambda visits: turned_visits(visits, knobs, site),
     )
+    given = replace(given, import_cap_kw=import_cap_kw(given, knobs))
     controller = SmartEms(
-        given, prices, _history(given), Knows.FORECAST, recursion=recursion, step_function=step_function
-    )
+        given, prices, _history(given), Knows.FORECAST,
+        errors=errors_of(given, knobs), recursion=recursion, step_function=step_function,
+    )  # fmt: skip
     reactive, smart = run_reactive(given, step_function), controller.complete(progress)
     return Comparison(
         knobs=knobs,
@@ -67,37 +99,51 @@ def compare(
     )
 
 
-def _plant(knobs: Knobs) -> Plant:
-    plant = PLANTS[knobs.plant]
-    ratio = knobs.battery_ratio
-    strings = tuple(
-        replace(
-            each,
-            capacity_kwh=each.capacity_kwh * ratio,
-            max_charge_kw=each.max_charge_kw * ratio,
-            max_discharge_kw=each.max_discharge_kw * ratio,
-        )
-        for each in plant.strings
+def together(made: Sequence[Comparison]) -> Comparison:
+    """A fleet: what flows and costs adds up, charge is a mean, and the peak is that of the sum."""
+    first = made[0]
+    return replace(
+        first,
+        sessions_count=sum(each.sessions_count for each in made),
+        requested_kwh=sum(each.requested_kwh for each in made),
+        pv_kwh=sum(each.pv_kwh for each in made),
+        ev_wanted_kw=_added([each.ev_wanted_kw for each in made]),
+        reactive=_fleet([each.reactive for each in made]),
+        smart=_fleet([each.smart for each in made]),
+        perfect=_fleet([each.perfect for each in made]),
+        plans_count=sum(each.plans_count for each in made),
     )
-    plant = replace(plant, strings=strings)
-    if knobs.grid_limit_kw is None:
-        return plant
-    return replace(plant, grid_import_limit_kw=knobs.grid_limit_kw, grid_apparent_limit_kva=knobs.grid_limit_kw * 2)
 
 
-def _turned(prices: PriceSeries, knobs: Knobs) -> PriceSeries:
-    """Spread around the mean first, then shifted as a whole."""
-    mean = sum(prices.price_eur_per_mwh) / len(prices.price_eur_per_mwh)
-    turned = tuple(
-        mean + knobs.price_spread_ratio * (price - mean) + knobs.price_shift_eur_per_mwh
-        for price in prices.price_eur_per_mwh
+ADDED = (
+    "net_eur", "cost_eur", "import_kwh", "export_kwh", "charged_kwh", "discharged_kwh", "ev_kwh", "unserved_kwh",
+    "sessions_served_count", "energy_eur", "fees_eur", "wear_eur", "export_eur",
+)  # fmt: skip
+
+
+def _fleet(results: Sequence[Result]) -> Result:
+    sums: dict[str, float | int | None] = {}
+    for name in ADDED:
+        values = [getattr(each, name) for each in results]
+        sums[name] = None if None in values else sum(values)
+    import_kw = _added([each.import_kw for each in results])
+    cycles = [each.cycles_count for each in results if each.cycles_count is not None]
+    lowest = [each.soc_min_pct for each in results if each.soc_min_pct is not None]
+    return replace(
+        results[0],
+        **sums,
+        end_soc_pct=sum(each.end_soc_pct for each in results) / len(results),
+        peak_kw=max(import_kw),
+        cycles_count=sum(cycles) / len(cycles) if cycles else None,
+        soc_min_pct=min(lowest, default=None),
+        battery_kw=_added([each.battery_kw for each in results]),
+        import_kw=import_kw,
+        soc_pct=tuple(np.mean([each.soc_pct for each in results], axis=0).tolist()),
     )
-    return replace(prices, price_eur_per_mwh=turned)
 
 
-def _thinned(sessions: tuple[object, ...], ratio: float) -> tuple[object, ...]:
-    """About `ratio` of the cars, spread over the day."""
-    return tuple(each for index, each in enumerate(sessions) if int((index + 1) * ratio) > int(index * ratio))
+def _added(columns: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(np.sum(columns, axis=0).tolist())
 
 
 def _history(given: Stretch) -> History:

@@ -12,13 +12,36 @@ class Knobs(Struct, frozen=True, kw_only=True):
     """What may be turned; the defaults are the shipped day on the shipped plant."""
 
     plant: str = "chargepost"
-    battery_ratio: Annotated[float, Meta(ge=0.1, le=5.0)] = 1.0
+    battery_ratio: Annotated[float, Meta(ge=0.0, le=5.0)] = 1.0
+    battery_power_ratio: Annotated[float, Meta(ge=0.1, le=5.0)] = 1.0
+    """Power alone, beside what `battery_ratio` does to energy and power."""
+    second_string_ratio: Annotated[float, Meta(ge=0.0, le=5.0)] = 1.0
+    """Size of all strings but the first: unlike strings, or none beside the first."""
+    efficiency_pct: Annotated[float, Meta(ge=50.0, le=100.0)] | None = None
+    """One way, in both directions; None as built."""
     grid_limit_kw: Annotated[float, Meta(ge=5.0, le=500.0)] | None = None
+    price_level_ratio: Annotated[float, Meta(ge=0.0, le=5.0)] = 1.0
     price_spread_ratio: Annotated[float, Meta(ge=0.0, le=5.0)] = 1.0
     price_shift_eur_per_mwh: Annotated[float, Meta(ge=-300.0, le=300.0)] = 0.0
+    negative_hours_count: Annotated[float, Meta(ge=0.0, le=24.0)] = 0.0
+    """So many of each day's cheapest hours cost no more than -50 EUR/MWh."""
+    price_error_ratio: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
+    """How far the estimate of prices that are not published yet is off, in standard deviations of the day."""
     pv_kwp: Annotated[float, Meta(ge=0.0, le=500.0)] = 0.0
-    cars_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
-    """Share of the day's cars that come, evenly thinned."""
+    pv_error_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """How far the forecast of the sun is off, hour by hour, as a share of it (standard deviation)."""
+    cars_ratio: Annotated[float, Meta(ge=0.0, le=4.0)] = 1.0
+    """Sessions a day against the day's own: evenly thinned, or joined by others in between."""
+    car_power_ratio: Annotated[float, Meta(ge=0.1, le=3.0)] = 1.0
+    winter_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    """The season: at 1 cars want a fifth more and draw three tenths less, and there is a fifth of the sun."""
+    fees_ratio: Annotated[float, Meta(ge=0.0, le=5.0)] = 1.0
+    wear_ratio: Annotated[float, Meta(ge=0.0, le=10.0)] = 1.0
+    dimmed_from_h: Annotated[float, Meta(ge=0.0, le=24.0)] = 17.0
+    dimmed_h: Annotated[float, Meta(ge=0.0, le=24.0)] = 0.0
+    """For so many hours from then on (local) the grid operator holds import to 4.2 kW per point (section 14a)."""
+    sites_count: Annotated[float, Meta(ge=1.0, le=20.0)] = 1.0
+    """A fleet of such sites, each with its cars at its own times; money and energies are the fleet's."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

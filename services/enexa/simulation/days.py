@@ -1,8 +1,10 @@
 """A shipped scenario's day as a stretch: its cars, its prices and its sun on any plant, for comparisons."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
+from msgspec.structs import replace
 
 from services.enexa.market.prices import PriceSeries, daily_series
 from services.enexa.market.tariffs import Tariff
@@ -37,22 +39,36 @@ def scenario_day(
     pv_kwp: float = PV_SHARE_KWP,
     start_soc_pct: float = 80.0,
     outlet_max_kw: float = 230.0,
+    turned: Callable[[tuple[Visit, ...]], list[Visit]] = list,
 ) -> Stretch:
-    """06:00 to 06:00 local with the scenario's daily cars; each wants capacity x SOC step, rounded to 0.1 kWh."""
+    """06:00 to 06:00 local with the scenario's daily cars; each wants capacity x SOC step, rounded to 0.1 kWh.
+
+    `turned` may make other cars of them; whoever would come before or after the day does not come.
+    """
     start = datetime.combine(day, DAY_BEGINS, tzinfo=MARKET_ZONE).astimezone(UTC)
     seconds = ((np.arange(1440) + DAY_BEGINS.hour * 60) % 1440 + 0.5) * 60
     ratio = scenario.pv_ratio
     sun = np.array([ratio.at(float(second)) for second in seconds]) if ratio is not None else np.zeros(1440)
+    end = start + timedelta(days=1)
+    cars = tuple(_visit(session, day, outlet_max_kw) for session in scenario.sessions)
     return stretch(
         start=start,
         minutes=1440,
         plant=plant,
         tariff=tariff,
         prices=prices,
-        visits=[_visit(session, day, outlet_max_kw) for session in scenario.sessions],
+        visits=[_within(each, end) for each in turned(cars) if start <= each.start < end],
         start_soc_pct=start_soc_pct,
         pv_kw=pv_kwp * sun,
     )
+
+
+def _within(visit: Visit, end: datetime) -> Visit:
+    """The visit as far as the day goes; it wants no more than its power can give till then."""
+    if visit.until <= end:
+        return visit
+    possible_kwh = visit.max_power_kw * (end - visit.start).total_seconds() / 3600
+    return replace(visit, until=end, energy_kwh=min(visit.energy_kwh, possible_kwh))
 
 
 def _visit(session: DailySession, day: date, outlet_max_kw: float) -> Visit:

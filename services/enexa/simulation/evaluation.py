@@ -30,6 +30,7 @@ from shared.energy.slots import day_end, day_start, local_day
 START_SOC_PCT = 50.0
 BLOCK_DAYS = 7
 RESAMPLES = 2000
+SAME_KW = 1e-9
 Progress = Callable[[int, int], None]
 
 
@@ -148,7 +149,9 @@ def bound_of(given: Stretch, runs: Sequence[Run] = ()) -> Bound:
     full power has that freedom. So that the bound has it as well, it is the cheapest of perfect foresight with the cars
     at full power and with the cars as each run served them: no run can lie below.
     """
-    bounds = [_foresight(given, wanted_kw(given)), *(_as_served(run) for run in runs)]
+    wanted = wanted_kw(given)
+    slowed = [run for run in runs if run.rest_kwh.any() or np.abs(run.record[EV] - wanted).max() > SAME_KW]
+    bounds = [_foresight(given, wanted), *(_as_served(run) for run in slowed)]
     return min(bounds, key=lambda bound: bound.objective_eur)
 
 

@@ -60,6 +60,14 @@ class History(Struct, frozen=True, kw_only=True):
     observed_days: tuple[date, ...] = ()
 
 
+class Errors(Struct, frozen=True, kw_only=True):
+    """What a controller sees instead of the truth: the sun minute by minute, and how far (standard deviation) its
+    estimates of unpublished prices are off."""
+
+    pv_kw: Floats
+    price_eur_per_mwh: float
+
+
 class SmartEms:
     """One controller on one stretch."""
 
@@ -71,11 +79,14 @@ class SmartEms:
         knows: Knows,
         *,
         tuning: Tuning | None = None,
+        errors: Errors | None = None,
         recursion: Callable[..., None] = backward,
         step_function: RunSteps = run_steps,
     ) -> None:
         self._given, self._prices, self._history, self._knows = given, prices, history, knows
         self._tuning = tuning or Tuning()
+        self._seen_pv_kw = given.pv_kw if errors is None else errors.pv_kw
+        self._price_error = 0.0 if errors is None else errors.price_eur_per_mwh
         self._recursion = recursion
         self._battery = whole_battery(given.plant) or NO_BATTERY
         self._slots = -(-given.steps // STEPS_PER_SLOT)
@@ -149,7 +160,9 @@ class SmartEms:
             recent = known.window(at - timedelta(days=15), at + timedelta(days=5))
             count = min(self._horizon + 100, self._slots - slot)
             starts = [self._given.at(STEPS_PER_SLOT * (slot + index)) for index in range(count)]
-            self._priced = np.array(estimate_prices(recent, starts)[0])
+            priced, published = estimate_prices(recent, starts)
+            wrong = np.random.default_rng([self._tuning.seed, slot]).normal(0.0, self._price_error, count)
+            self._priced = np.array(priced) + np.where(published, 0.0, wrong)
         first = slot - self._priced_from
         return self._priced[first : first + slots]
 
@@ -183,7 +196,7 @@ class SmartEms:
         self._recursion(
             values, width_kwh, parameters, hours, (price + tariff.fees_eur_per_mwh) / 1000,
             np.array([np.nan if sell is None else sell for sell in sells]),
-            by_slot(given.own_kw, slot, slots), by_slot(given.pv_kw, slot, slots), cap_kw, cap_kw,
+            by_slot(given.own_kw, slot, slots), by_slot(self._seen_pv_kw, slot, slots), cap_kw, cap_kw,
             table[0].T.copy(), table[1].T.copy(), table[2].T.copy(), table[3].T.copy(),
         )  # fmt: skip
         return values

@@ -22,11 +22,25 @@ from shared.errors import BadInput, NotFound
 SWEEP_MAX = 8
 KNOB_FIELDS = (
     ("battery_ratio", "Battery size and power", "× as built"),
+    ("battery_power_ratio", "Battery power alone", "× as built"),
+    ("second_string_ratio", "Second string", "× as built"),
+    ("efficiency_pct", "Efficiency, one way", "%, empty = as built"),
     ("grid_limit_kw", "Grid limit", "kW, empty = as built"),
     ("price_spread_ratio", "Price spread", "× as it was"),
+    ("price_level_ratio", "Mean price", "× as it was"),
     ("price_shift_eur_per_mwh", "Price level", "€/MWh added"),
+    ("negative_hours_count", "Negative hours a day", "at −50 €/MWh"),
     ("pv_kwp", "Sun", "kWp"),
-    ("cars_ratio", "Share of cars that come", "0 to 1"),
+    ("cars_ratio", "Cars that come", "× as it was"),
+    ("car_power_ratio", "Cars’ highest power", "× as it was"),
+    ("winter_ratio", "Winter", "0 to 1"),
+    ("fees_ratio", "Fees and taxes", "× as it was"),
+    ("wear_ratio", "Battery wear", "× as it was"),
+    ("dimmed_from_h", "Section 14a from", "hour of the day"),
+    ("dimmed_h", "Section 14a for", "hours at 4.2 kW a point"),
+    ("pv_error_ratio", "Error of the sun’s forecast", "0 to 1"),
+    ("price_error_ratio", "Error of estimated prices", "0 to 2"),
+    ("sites_count", "Sites in the fleet", "1 to 20"),
 )
 PRESETS = (
     ("As built", Knobs()),
@@ -37,6 +51,12 @@ PRESETS = (
     ("40 kW connection", Knobs(grid_limit_kw=40.0)),
     ("Half the cars", Knobs(cars_ratio=0.5)),
     ("52 kWp roof", Knobs(pv_kwp=51.6)),
+    ("Deep winter", Knobs(winter_ratio=1.0)),
+    ("Twice the cars", Knobs(cars_ratio=2.0)),
+    ("Dimmed evening (14a)", Knobs(dimmed_from_h=17.0, dimmed_h=3.0)),
+    ("Weak second string", Knobs(second_string_ratio=0.5)),
+    ("Six negative hours", Knobs(negative_hours_count=6.0)),
+    ("Fleet of three", Knobs(sites_count=3.0)),
 )
 
 

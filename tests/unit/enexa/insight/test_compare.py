@@ -32,17 +32,26 @@ def test_the_three_controllers_stand_in_their_order_on_the_same_day() -> None:
 
 
 @pytest.mark.timeout(120)
-def test_each_knob_turns_what_it_names() -> None:
-    flat = run(price_spread_ratio=0.0)
-    dear = run(price_shift_eur_per_mwh=100.0)
-    narrow = run(grid_limit_kw=40.0)
-    sunny = run(pv_kwp=50.0)
+def test_turned_knobs_reach_the_engine() -> None:
+    """What each knob turns is asked in `test_turned`; here several at once are seen in the figures."""
+    made = run(grid_limit_kw=40.0, pv_kwp=50.0, cars_ratio=0.1, price_shift_eur_per_mwh=100.0, price_spread_ratio=0.0,
+               pv_error_ratio=0.3, price_error_ratio=0.5)  # fmt: skip
 
-    assert max(flat.price_eur_per_mwh) - min(flat.price_eur_per_mwh) < 1e-6
-    assert dear.reactive.cost_eur > run().reactive.cost_eur
-    assert max(narrow.smart.import_kw) <= 40.0 + 1e-6
-    assert sunny.pv_kwh > 300.0
-    assert sunny.reactive.import_kwh < run().reactive.import_kwh
+    assert max(made.smart.import_kw) <= 40.0 + 1e-6
+    assert made.pv_kwh > 300.0
+    assert max(made.price_eur_per_mwh) - min(made.price_eur_per_mwh) < 1e-6
+    assert min(made.price_eur_per_mwh) > 120.0
+
+
+@pytest.mark.timeout(120)
+def test_a_fleet_without_batteries_is_the_sum_of_its_sites_within_what_section_14a_leaves() -> None:
+    one, fleet = (run(battery_ratio=0.0, dimmed_from_h=0.0, dimmed_h=24.0, sites_count=n) for n in (1.0, 3.0))
+
+    assert max(one.smart.import_kw) == pytest.approx(8.4)
+    assert max(fleet.smart.import_kw) <= 3 * 8.4 + 1e-6
+    assert fleet.sessions_count == 3 * one.sessions_count
+    assert fleet.requested_kwh == pytest.approx(3 * one.requested_kwh)
+    assert one.smart.unserved_kwh > 50.0
 
 
 def test_a_plant_that_nobody_knows_is_refused() -> None:

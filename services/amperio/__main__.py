@@ -54,13 +54,13 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> None:
     from services.amperio.app import Amperio, listeners  # noqa: PLC0415 -- the other commands start without a server
-    from shared.rest.server import serve  # noqa: PLC0415 -- as above
+    from shared.rest.server import serve, spare_the_collector  # noqa: PLC0415 -- as above
 
     addresses = listeners(settings)
     amperio = Amperio(settings, settings.clock())
     try:
         lanes = await amperio.lanes()
-        await serve(amperio.application(lanes), addresses)
+        await serve(amperio.application(lanes), addresses, started=spare_the_collector)
     finally:
         await amperio.close()
 

@@ -9,7 +9,6 @@ backlog, so many rows of each site wait in the store at the start, as after an o
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import resource
@@ -36,7 +35,7 @@ from services.amperio.store.database import open_connection
 from shared.clock import SystemClock, real_deadline_s, real_now_s
 from shared.contract.wire import encode
 from shared.rest.auth import digest
-from shared.rest.server import Listener, serve
+from shared.rest.server import Listener, serve, spare_the_collector
 from tests.unit.amperio.bench import Bench
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -209,7 +208,8 @@ async def measure(sites: int, seconds: float, backlog: int, directory: Path) -> 
     waiting = sum(lane.outbox.pending_count for lane in lanes)
     assert waiting == sites * backlog
     stop = asyncio.Event()
-    served = asyncio.create_task(serve(amperio.application(lanes), [Listener("127.0.0.1", OWN_PORT)], stop=stop))
+    listener = Listener("127.0.0.1", OWN_PORT)
+    served = asyncio.create_task(serve(amperio.application(lanes), [listener], stop=stop, started=spare_the_collector))
     replay = Use(lanes)
     await until(lambda: all(lane.agent.controlled for lane in lanes), "a station is not in control")
     line("from the start until all are in control", real_now_s() - started_s, "s", 5.0 if sites <= TEN else None)
@@ -222,8 +222,6 @@ async def measure(sites: int, seconds: float, backlog: int, directory: Path) -> 
         line(f"at that rate {DAY_S} of each site", whole_s, "s", 300.0 if sites > 1 else 5.0)
         told(watch, use, "live meanwhile")
     await asyncio.sleep(SETTLE_S)
-    gc.collect()
-    gc.freeze()
     watch.clear()
     use, watch.on = Use(lanes), True
     await asyncio.sleep(seconds)

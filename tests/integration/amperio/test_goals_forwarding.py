@@ -62,6 +62,8 @@ class Enexa:
         self.replies_to_lose = 0
         self.says_what_it_has = True
         """With `stored_through` in the next answer, what a lost one had confirmed is not even sent again."""
+        self.batches = asyncio.Semaphore(1_000_000)
+        """How many batches of history are let in."""
         self.poison: dict[int, str] = {}
         """Numbers that are never taken, and the code of the refusal; 'whole' refuses the whole body."""
 
@@ -74,6 +76,7 @@ class Enexa:
         @serves(POST_TELEMETRY_BATCH)
         async def many(call: Call[Any]) -> TelemetryBatchAck:
             body = call.body
+            await self.batches.acquire()
             for gap in body.gaps:
                 for number in range(gap.from_sequence, gap.to_sequence + 1):
                     self.stored.setdefault(body.site_id, {}).setdefault(number, None)  # type: ignore[arg-type]  # None: a gap
@@ -291,6 +294,39 @@ async def test_a5_a_thousand_lost_acknowledgements(tmp_path: Path) -> None:
     outage = await lost_replies(tmp_path, 1000, within_s=3000.0)
 
     assert outage.missing() == 0
+
+
+# ---- A9: now, beside history -----------------------------------------------------------------------------------------
+
+
+async def live_beside_replay(directory: Path, seconds: int, live: int) -> list[int]:
+    """For each of so many live samples, how many seconds of history were still to come when it had arrived."""
+    outage = Outage(directory, 1, seconds, 0)
+    outage.enexa.batches = asyncio.Semaphore(2)  # history comes as slowly as the test lets it
+    waiting = []
+    async with outage.over():
+        (lane,) = outage.lanes
+        known = outage.enexa.stored
+        await outage.live_second(seconds)
+        await eventually(lambda: len(known.get(lane.site_id, ())) > 100, within_s=WITHIN_S)  # the replay runs
+        for second in range(seconds + 1, seconds + 1 + live):
+            await outage.live_second(second)
+            await eventually(lambda sequence=second + 1: sequence in known[lane.site_id], within_s=WITHIN_S)
+            waiting.append(second + 1 - len(known[lane.site_id]))
+            outage.enexa.batches.release()
+        for _ in range(seconds):
+            outage.enexa.batches.release()
+        await outage.drained()
+        now = [number for how, number in outage.enexa.arrivals[lane.site_id] if how == "live"]
+    assert outage.missing() == 0
+    assert now == sorted(now), "what is shown as now never goes back"
+    return waiting
+
+
+async def test_a9_while_history_is_replayed_each_second_arrives_in_its_turn(tmp_path: Path) -> None:
+    waiting = await live_beside_replay(tmp_path, 1800, 10)
+
+    assert min(waiting) > 600, "none of them waited for the history"
 
 
 # ---- C1: what is no useful exchange ----------------------------------------------------------------------------------

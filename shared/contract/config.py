@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract.wire import (
+    Count,
     EnergyKwh,
     Eur,
     EurPerKwh,
@@ -212,8 +213,8 @@ class ConfigVersion(Message, frozen=True, kw_only=True):
 class Buffering(Message, frozen=True, kw_only=True):
     """Depth of an outbox, for status and health."""
 
-    samples: Annotated[int, Meta(ge=0)] = 0
-    events: Annotated[int, Meta(ge=0)] = 0
+    samples: Count = 0
+    events: Count = 0
     oldest_age_s: Seconds | None = None
     capacity_used_pct: Pct = 0.0
 

@@ -11,6 +11,7 @@ from shared.contract.config import ConfigChange, ConfigDiff, ConfigDocument, Con
 from shared.errors import InvalidMessage, LostUpdate, OutOfBounds
 
 EXPORTS_NOTHING_KW = 0.05
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 ENTITY_TAG = re.compile(r'^(W/)?"[!#-~]{1,60}"$')
 
 
@@ -110,8 +111,8 @@ def etag(version: int) -> str:
 
 def parse_etag(value: str) -> int | None:
     """The version an ETag names; None where it is none of ours."""
-    text = value.strip().removeprefix("W/").strip('"')
-    return int(text) if text.isdigit() and len(text) < 10 else None
+    found = ETAG.fullmatch(value.strip())
+    return int(found[1]) if found is not None else None
 
 
 def changes(before: ConfigDocument, after: ConfigDocument) -> tuple[Change, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import aiohttp
 import msgspec
 from msgspec import Struct
+from multidict import CIMultiDict
 
 
 class Got(Struct, frozen=True):
@@ -52,7 +53,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         **rest: Any,
     ) -> Got:
-        sent = dict(headers or {})
+        sent = CIMultiDict(headers or {})
         token = bearer if bearer is not None else (await self.token(as_) if as_ else None)
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"

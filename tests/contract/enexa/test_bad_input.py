@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 from msgspec import Struct
+from multidict import CIMultiDict
 
+from services.enexa.state import Board
+from shared.contract.events import SiteStatus
 from shared.contract.telemetry import SAMPLES_PER_BATCH_MAX
 from tests.contract.catalogue import (
     FAR_INSTANTS,
@@ -87,7 +90,10 @@ def json_rows() -> Iterator[Row]:
     config = {"battery": {"units": [{"id": "B1"}]}, "chargers": [{"id": "C1"}]}
     twice = encoded(config)[:-1] + b',"chargers":[{"id":"C1"}]}'
     put = {**JSON, "If-Match": '"1"'}
-    yield Row(row="J06", status=400, method="PUT", path=CONFIG, body=twice, headers=put, who="operator")
+    deep = twice.replace(b'"id": "B1"', b'"id": "B1", "id": "B2"')
+    spelt = twice.replace(b',"chargers"', b',"charger\\u0073"')
+    for body in (twice, deep, spelt):
+        yield Row(row="J06", status=400, method="PUT", path=CONFIG, body=body, headers=put, who="operator")
 
 
 def number_rows() -> Iterator[Row]:
@@ -178,6 +184,8 @@ def path_and_query_rows() -> Iterator[Row]:
     yield get("Q02 repeated", "/v1/sites?limit=1&limit=2", 400)
     yield get("Q03", "/v1/sites?colour=red", 400)
     yield get("Q03 on a health check", "/v1/health?verbose=1", 400)
+    for value in ("0", "-1", "1s", ""):
+        yield get("Q05 step", f"{SERIES}?resolution={value}", 400)
     for path in ("/v1/alerts", "/v1/audit", "/v1/sites/SITE001/commands", CONFIG + "/versions"):
         yield get("Q04", f"{path}?cursor=tampered", 400)
     for query, status in (
@@ -268,6 +276,82 @@ async def test_goal_g2_what_is_good_is_taken_so_that_the_rows_above_are_refused_
     assert [*statuses, small.status, *hosts] == [200] * (7 + len(OUR_HOSTS))
     assert (xml.status, xml.headers["content-type"]) == (200, "application/json")
     assert (head.status, head.body, lower.status) == (200, b"", 200)
+
+
+async def test_states_that_do_not_fit_are_conflicts_and_the_same_again_gets_the_same_answer(stage: Stage) -> None:
+    """I05, I06, Q09 and Q14, each with the request that is right."""
+    config = encoded({"battery": {"units": [{"id": "B1"}]}, "chargers": [{"id": "C1"}]})
+    async with http(stage) as link:
+
+        async def ack(version: int) -> int:
+            body = {"site_id": "SITE001", "version": version, "status": "applied", "timestamp": "2024-01-15T10:00:01Z"}
+            return (await link.send("POST", CONFIG + "/ack", as_="CTRL001", json=body)).status
+
+        async def put(version: int) -> int:
+            headers = {**JSON, "If-Match": f'"{version}"'}
+            return (await link.send("PUT", CONFIG, as_="operator", data=config, headers=headers)).status
+
+        async def roll_back(key: str, version: int) -> tuple[int, Any]:
+            newest = (await link.send("GET", CONFIG, as_="operator")).headers["etag"]
+            got = await link.send(
+                "POST",
+                CONFIG + "/rollback",
+                as_="operator",
+                json={"version": version},
+                headers={"If-Match": rolled.get(key, newest), "Idempotency-Key": key},
+            )
+            rolled.setdefault(key, newest)
+            return got.status, got.json.get("version")
+
+        rolled: dict[str, str] = {}
+        assert [await put(1), await put(1), await put(2)] == [200, 412, 200]
+        assert [await ack(2), await ack(2), await ack(1), await ack(3), await ack(2)] == [200, 200, 409, 200, 409]
+        assert [await roll_back("k", 1), await roll_back("k", 1), await roll_back("k", 2)] == [
+            (201, 4),
+            (201, 4),
+            (422, None),
+        ]
+        assert [(await roll_back(key, 1))[0] for key in ("", "x" * 1024)] == [400, 400]
+
+        token = await link.token("viewer")
+        twice = CIMultiDict([("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")])
+        assert (await link.send("GET", "/v1/sites", headers=twice)).status == 401
+        tags = [('W/"4"', 304), ("4", 200), ("*", 304), ('"4"', 304), ('"3"', 200)]
+        for tag, expected in tags:
+            got = await link.send("GET", CONFIG, as_="viewer", headers={"If-None-Match": tag})
+            assert (tag, got.status) == (tag, expected)
+
+
+def test_a_status_report_that_is_older_than_the_newest_is_history() -> None:
+    """I09."""
+    board = Board().site("SITE001")
+    newest, older = (
+        SiteStatus(site_id="SITE001", online=online, timestamp=PAGE_TIME - timedelta(seconds=age_s))
+        for online, age_s in ((True, 0.0), (False, 60.0))
+    )
+
+    assert [board.reported(each, PAGE_TIME) for each in (newest, older)] == [True, False]
+    assert board.status is newest
+
+
+async def test_records_of_a_batch_are_judged_one_by_one_by_site_epoch_and_number(stage: Stage) -> None:
+    """I07 and I08: unsorted, twice, of another site, of another epoch, again; and a new epoch begins anew."""
+    records = [sample(sequence=number) for number in (3, 1, 2, 2)]
+    records += [sample(sequence=5, site_id="SITE002"), sample(sequence=6, stream_epoch="e2")]
+    async with http(stage) as link:
+        got = await link.send("POST", BATCH, as_="CTRL001", data=batch(*records), headers=JSON)
+        again = await link.send("POST", BATCH, as_="CTRL001", data=batch(*records[:3]), headers=JSON)
+        lower = await link.send("POST", TELEMETRY, as_="CTRL001", json=sample(stream_epoch="e1", sequence=1))
+        gap = await link.send("POST", TELEMETRY, as_="CTRL001", json=sample(stream_epoch="e1", sequence=9))
+        other = await link.send("POST", TELEMETRY, as_="CTRL001", json=sample(stream_epoch="e2", sequence=1))
+
+    assert got.status == 200, got.body
+    assert (got.json["accepted"], got.json["duplicates"], got.json["stored_through"]) == (3, 1, 3)
+    assert [each["sequence"] for each in got.json["rejected"]] == [5, 6]
+    assert (again.json["accepted"], again.json["duplicates"]) == (0, 3)
+    assert (lower.json["accepted"], lower.json["duplicates"]) == (0, 1)
+    assert (gap.json["accepted"], gap.json["stored_through"]) == (1, 3)
+    assert (other.json["accepted"], other.json["stored_through"]) == (1, 1)
 
 
 async def test_a6_an_undecodable_record_of_a_batch_is_named_and_blocks_nothing(stage: Stage) -> None:

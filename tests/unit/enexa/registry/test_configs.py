@@ -35,7 +35,18 @@ def test_changes_name_each_field_with_both_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "version"), [('"7"', 7), ('W/"7"', 7), (' "7" ', 7), ('"abc"', None), ("", None), ('"99999999999"', None)]
+    ("text", "version"),
+    [
+        ('"7"', 7),
+        ('W/"7"', 7),
+        (' "7" ', 7),
+        ('"abc"', None),
+        ("7", None),
+        ('"7', None),
+        ('"7\u00b2"', None),
+        ("", None),
+        ('"99999999999"', None),
+    ],
 )
 def test_an_etag_is_read_back_and_nothing_else_is(text: str, version: int | None) -> None:
     assert parse_etag(text) == version

@@ -62,20 +62,16 @@ def ev_kw(sample: Telemetry) -> float | None:
 
 def check(sample: Telemetry) -> BalanceCheck:
     """Close the balance of one sample, if every reading that it needs is there."""
-    readings = {
-        "grid": grid_kw(sample),
-        "battery": sample.battery.power_kw,
-        "chargers": ev_kw(sample),
-        "own consumption": sample.aux_kw,
-    }
-    missing = tuple(name for name, value in readings.items() if value is None)
-    if missing:
+    grid, battery, chargers, load = grid_kw(sample), sample.battery.power_kw, ev_kw(sample), sample.aux_kw
+    if grid is None or battery is None or chargers is None or load is None:
+        readings = {"grid": grid, "battery": battery, "chargers": chargers, "own consumption": load}
+        missing = tuple(name for name, value in readings.items() if value is None)
         return BalanceCheck(closure=Closure.UNKNOWN, missing=missing)
     flows = Flows(
-        grid_kw=readings["grid"] or 0.0,
-        battery_kw=readings["battery"] or 0.0,
-        charger_kw=readings["chargers"] or 0.0,
-        load_kw=readings["own consumption"] or 0.0,
+        grid_kw=grid,
+        battery_kw=battery,
+        charger_kw=chargers,
+        load_kw=load,
         pv_kw=sample.pv_kw or 0.0,
     )
     off_kw = imbalance_kw(flows)
@@ -86,8 +82,13 @@ def check(sample: Telemetry) -> BalanceCheck:
 
 def _turnover_kw(flows: Flows) -> float:
     """The larger of what flows in and what flows out; a meter's error grows with it."""
-    signed = (flows.grid_kw, flows.battery_kw, flows.pv_kw, -flows.charger_kw, -flows.load_kw)
-    return max(sum(each for each in signed if each > 0), -sum(each for each in signed if each < 0))
+    inward_kw = outward_kw = 0.0
+    for each in (flows.grid_kw, flows.battery_kw, flows.pv_kw, -flows.charger_kw, -flows.load_kw):
+        if each > 0.0:
+            inward_kw += each
+        else:
+            outward_kw -= each
+    return max(inward_kw, outward_kw)
 
 
 class BalanceWatch:

@@ -122,13 +122,15 @@ class TelemetryStore:
         fresh: dict[str, list[Telemetry]] = {}
         results: list[Stored] = []
         for ingest in ingests:
-            stream = await self._stream(group, (ingest.site_id, ingest.epoch))
+            key = (ingest.site_id, ingest.epoch)
+            stream = self._changed.get(key) or await self._stream(group, key)
             if ingest.epoch == NO_EPOCH:
                 await _look_up(await group.connection(), stream, ingest)
             numbers, stored = _account(ingest, stream)
             fresh.setdefault(ingest.site_id, []).extend(stored.fresh)
             arrived.setdefault(stream.stream_id, Arrived()).add(numbers, stored.fresh, to_us(ingest.received_at))
-            group.write(INSERT_HOLES, [_hole_row(ingest, stream.stream_id, gap) for gap in ingest.gaps])
+            if ingest.gaps:
+                group.write(INSERT_HOLES, [_hole_row(ingest, stream.stream_id, gap) for gap in ingest.gaps])
             results.append(stored)
         new_chunks = [chunk for stream_id, each in arrived.items() for chunk in each.chunks(stream_id)]
         group.write(INSERT_CHUNKS, new_chunks)
@@ -158,14 +160,13 @@ class TelemetryStore:
         self.stored_count += self._written_count
 
     async def _stream(self, group: Group, key: Key) -> _Stream:
-        working = self._changed.get(key)
-        if working is None:
-            known = self._streams.get(key)
-            if known is not None:
-                working = _Stream(known.stream_id, known.ranges.copy())
-            else:
-                working = await _new_stream(await group.connection(), key)
-            self._changed[key] = working
+        """A copy to work on; what it becomes holds only after the commit."""
+        known = self._streams.get(key)
+        if known is not None:
+            working = _Stream(known.stream_id, known.ranges.copy())
+        else:
+            working = await _new_stream(await group.connection(), key)
+        self._changed[key] = working
         return working
 
     # ---- reads ------------------------------------------------------------------------------------------------------

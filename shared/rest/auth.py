@@ -187,7 +187,7 @@ class TokenBook:
         return _principal_of(credential)
 
     def _issue(self, credential: Credential, family: str, now: Moment) -> TokenReply:
-        access, refresh = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        access, refresh = self._drawn(), self._drawn()
         self._access[digest(access)] = _Access(
             principal=_principal_of(credential),
             expires_s=now.s + ACCESS_TOKEN_LIFE_S,
@@ -202,6 +202,10 @@ class TokenBook:
         )
         self._bound()
         return TokenReply(access_token=access, refresh_token=refresh, scope=credential.scope.value)
+
+    def _drawn(self) -> str:
+        """A token that nobody can guess; a simulation draws its own from its seed."""
+        return secrets.token_urlsafe(32)
 
     def _rotate(self, request: TokenRequest, now: Moment) -> TokenReply:
         if not request.refresh_token:

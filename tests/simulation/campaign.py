@@ -116,9 +116,11 @@ def in_pieces(pieces: Sequence[Piece], folder: Path, *, workers: int, within_s: 
     folder.mkdir(parents=True, exist_ok=True)
     until_s = real_deadline_s(within_s)
     left = [piece for piece in pieces if not file_of(folder, piece).exists()]
+    play_it = partial(_play_piece, folder=folder, until_s=until_s)
+    if workers <= 1:
+        return len(left) - sum(map(play_it, left))
     with ProcessPoolExecutor(workers) as pool:
-        done = sum(pool.map(partial(_play_piece, folder=folder, until_s=until_s), left))
-    return len(left) - done
+        return len(left) - sum(pool.map(play_it, left))
 
 
 def _play_piece(piece: Piece, *, folder: Path, until_s: float) -> bool:

@@ -98,7 +98,8 @@ class EnexaSide:
         """Who wants to know what the program noticed."""
         self.commands: list[Callable[[Moment, str, str], None]] = []
         self.hears: list[Callable[[Moment, Telemetry, bool], None]] = []
-        self.book = _book()
+        self._tokens = random.Random(f"{seed}:tokens")
+        self.book: TokenBook = SeededBook(self._tokens)
         self._seed = seed
         self._journal = journal
         self._world = world
@@ -129,7 +130,7 @@ class EnexaSide:
         store = cast("Store", self.archive)  # the part of it that is asked for here
         self._platform = WatchedPlatform(clock=self.clock, store=store, prices=self.prices).watched_by(self)
         self._loop.run_until_done(self._platform.load())
-        self.book = _book()
+        self.book = SeededBook(self._tokens)
         self._routes = {route.operation.name: route for route in self._made_routes()}
         client = AmperioClient(CommandCaller(self.line, self._world, self.clock, self._tell))
         job = cast("PlanningJob", self._job)  # the same plan, without a process of its own
@@ -190,7 +191,7 @@ class EnexaSide:
 
     def forget_tokens(self) -> None:
         """As a restart or a revocation does."""
-        self.book = _book()
+        self.book = SeededBook(self._tokens)
         self._routes[ENEXA_TOKEN.name] = token_route(ENEXA_TOKEN, self.book)
 
     def _made_routes(self) -> Sequence[Route]:
@@ -257,6 +258,18 @@ class WatchedPlatform(Platform):
             self._watcher.heard(sample, live=self.cores[sample.site_id].latest is sample)
 
 
+class SeededBook(TokenBook):
+    """The real book, with tokens that are the same in every run of a seed."""
+
+    def __init__(self, chance: random.Random) -> None:
+        secret = digest(CLIENT_SECRET)
+        super().__init__((Credential(client_id=CLIENT_ID, secret_sha256=secret, scope=Scope.MIDDLEWARE),))
+        self._chance = chance
+
+    def _drawn(self) -> str:
+        return f"{self._chance.getrandbits(256):064x}"
+
+
 class PlannedHere:
     """The worker's own steps, in this process: the plan is there a second later."""
 
@@ -299,7 +312,3 @@ def _at_once(work: Generator[Any, None, T]) -> T:
         return result
     work.close()
     raise AssertionError("a route waits for something")
-
-
-def _book() -> TokenBook:
-    return TokenBook((Credential(client_id=CLIENT_ID, secret_sha256=digest(CLIENT_SECRET), scope=Scope.MIDDLEWARE),))

@@ -16,7 +16,6 @@ from emulator.device.bank import ILLEGAL_VALUE
 from emulator.device.requests import exception
 from shared.chargepost.layout import WRITE_MANY, WRITE_ONE
 from shared.contract.operations import Operation
-from shared.contract.tokens import TokenReply
 from shared.contract.wire import Problem, decode_reply, decode_request, encode
 from shared.errors import (
     Forbidden,
@@ -50,8 +49,6 @@ BROKEN = {
 """What the caller hears at once. TLS lets no changed byte through: it ends the connection instead."""
 FIELD_NEVER_ARRIVES = (Kind.HANG, Kind.DROP_REQUEST)
 FIELD_LOSES_THE_REPLY = (Kind.HALF_OPEN, Kind.DROP_REPLY, Kind.RESET, Kind.DELAY)
-SECRET = b"(a token)"
-"""Stands in a recording where a token was: it is nobody's business, and drawn by chance."""
 
 Done: TypeAlias = Callable[[Moment, "Struct | SiteError | None"], None]
 Path: TypeAlias = Mapping[str, str]
@@ -279,7 +276,7 @@ class _Call:
     def _travel_back(self, now: Moment, how: "Struct | SiteError | None") -> None:
         refused = isinstance(how, SiteError)
         body = encode(problem_of(how)) if isinstance(how, SiteError) else b"" if how is None else encode(how)
-        self.line.answered(now, SECRET if self.operation.reply is TokenReply and not refused else body)
+        self.line.answered(now, body)
         if self.reply_spoilt in SILENTLY:
             return
         if self.back_s > 0.0:

@@ -22,9 +22,8 @@ def _run(seed: int, wires: Path | None = None) -> Report:
     return World(drawn(seed, hours=HOURS, liveness=False), wire_file=wires).run()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_same_seed_is_the_same_run(seed: int) -> None:
-    first, second = _run(seed), _run(seed)
+def test_the_same_seed_is_the_same_run() -> None:
+    first, second = _run(1), _run(1)
 
     assert first.wire_hash == second.wire_hash
     assert first.log_hash == second.log_hash
@@ -66,9 +65,10 @@ def test_both_wires_are_recorded_there_and_back(tmp_path: Path) -> None:
     kept = tmp_path / "wires.bin"
     _run(4, kept)
 
-    seen = {record.channel for record in records(kept)}
+    seen = list(records(kept))
 
-    assert seen == set(Channel)
+    assert {record.channel for record in seen} == set(Channel)
+    assert any(b'"access_token"' in record.body for record in seen), "tokens are drawn from the seed and not left out"
 
 
 def test_a_saved_bundle_plays_the_same_run_again(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Runs drawn from seeds: troubles on every link and program, faults of the device, and no rule ever broken."""
 
-import random
-
 import pytest
 
 from shared.scenario.load import load_scenario
@@ -9,6 +7,7 @@ from tests.simulation.campaign import FAULTS_WANTED, campaign, fault_names
 from tests.simulation.catalogue import RULES, sides_of
 from tests.simulation.drawn import drawn
 from tests.simulation.links import CALL_TIMEOUT_S
+from tests.simulation.pieces import power_cuts
 from tests.simulation.report import Report
 from tests.simulation.weather import Kind, Place, Trouble
 from tests.simulation.world import Options, World, play
@@ -68,13 +67,7 @@ def test_two_hundred_seeds_played_twice_are_the_same_to_the_byte() -> None:
 @pytest.mark.timeout(36_000)
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_a_day_with_power_cuts_loses_nothing_that_was_acknowledged(seed: int) -> None:
-    chance = random.Random(f"power cuts {seed}")
-    cuts = tuple(
-        Trouble(kind=Kind.POWER_CUT, place=Place.AMPERIO, at_s=float(at_s), for_s=float(chance.choice((1, 10, 60))))
-        for at_s in sorted(chance.sample(range(100, 86_000), 40))
-    )
-
-    report = play("reference_day", seed=seed, troubles=cuts)
+    report = World(power_cuts(seed, 24.0)).run()
 
     assert report.breach_count == 0, "\n".join(report.lines())
     assert report.samples.missing == 0

@@ -1,0 +1,1 @@
+"""How fast the simulated plant runs, against the same loop in C."""

@@ -116,8 +116,8 @@ def in_c() -> RunSteps | None:
 
     def call(
         first: int, last: int, mode: int, step_h: float, steps_per_slot: int, parameters: Floats, buy: Floats,
-        sell: Floats, pv: Floats, own: Floats, cap: Floats, car_first: Floats, car_last: Floats, car_max: Floats, car_rest: Floats,
-        levels: Floats, state: Floats, record: Floats,
+        sell: Floats, pv: Floats, own: Floats, cap: Floats, car_first: Floats, car_last: Floats, car_max: Floats,
+        car_rest: Floats, levels: Floats, state: Floats, record: Floats,
     ) -> None:  # fmt: skip
         def at(array: Floats) -> ctypes.c_void_p:
             assert array.flags["C_CONTIGUOUS"]

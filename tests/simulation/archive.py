@@ -87,6 +87,8 @@ class Samples:
         self._recent: deque[Telemetry] = deque(maxlen=RAW_KEPT)
         self._newest: tuple[Telemetry, datetime] | None = None
         self._buckets: dict[tuple[int, int], Bucket] = {}
+        self._unfolded: list[Telemetry] = []
+        """Samples that are in no sum yet; whoever asks for sums has them folded in before."""
 
     async def keep(self, ingest: Ingest) -> Stored:
         """Account for each number once."""
@@ -110,16 +112,21 @@ class Samples:
         return Stored(fresh=tuple(fresh), duplicates=duplicates, stored_through=stream.ranges.through or None)
 
     def _take(self, fresh: Sequence[Telemetry], received_at: datetime) -> None:
-        for key, bucket in buckets(fresh).items():
+        self._unfolded += fresh
+        for sample in fresh:
+            self._recent.append(sample)
+            if self._newest is None or sample.timestamp > self._newest[0].timestamp:
+                self._newest = sample, received_at
+
+    def _sums(self) -> dict[tuple[int, int], Bucket]:
+        for key, bucket in buckets(self._unfolded).items():
             known = self._buckets.get(key)
             if known is None:
                 self._buckets[key] = bucket
             else:
                 known.add(bucket)
-        for sample in fresh:
-            self._recent.append(sample)
-            if self._newest is None or sample.timestamp > self._newest[0].timestamp:
-                self._newest = sample, received_at
+        self._unfolded.clear()
+        return self._buckets
 
     def highest(self, site_id: str, epoch: str) -> int:
         stream = self.streams.get(epoch)
@@ -136,7 +143,7 @@ class Samples:
         return sorted(found, key=lambda each: each.timestamp)
 
     async def first_at(self, site_id: str) -> datetime | None:
-        quarters = [start_s for resolution_s, start_s in self._buckets if resolution_s == 900]
+        quarters = [start_s for resolution_s, start_s in self._sums() if resolution_s == 900]
         return datetime.fromtimestamp(min(quarters), UTC) if quarters else None
 
     async def points(
@@ -145,7 +152,7 @@ class Samples:
         first_s, last_s = int(start.timestamp()), until.timestamp()
         wanted = sorted(
             (start_s, bucket)
-            for (length_s, start_s), bucket in self._buckets.items()
+            for (length_s, start_s), bucket in self._sums().items()
             if length_s == resolution_s and first_s <= start_s < last_s
         )[:limit]
         return [

@@ -40,6 +40,16 @@ class Check(Struct, Generic[S], frozen=True, kw_only=True):
     writes: bool = False
 
 
+class Kit(Struct, frozen=True):
+    """The name that the checks of one kit begin with."""
+
+    name: str
+
+    def check(self, name: str, title: str, covers: str, ask: Callable[[S], Saw], *, writes: bool = False) -> Check[S]:
+        """A row of the kit's table; `covers` names its sentences with spaces between them."""
+        return Check(id=f"{self.name}-{name}", title=title, covers=tuple(covers.split()), ask=ask, writes=writes)
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
     """The answer; None on both axes where it was not tried."""
 

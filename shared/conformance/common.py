@@ -3,7 +3,7 @@
 import ssl
 from typing import Any
 
-from shared.conformance.checks import Check, NoAnswer, NotTried, Saw
+from shared.conformance.checks import Check, Kit, NoAnswer, NotTried, Saw
 from shared.conformance.peer import Answer, Peer
 from shared.contract.wire import decode_reply
 from shared.errors import InvalidMessage
@@ -43,8 +43,7 @@ def refused(answer: Answer, *statuses: int) -> Saw:
 def common_checks(prefix: str, probe: str) -> tuple[Check[Peer], ...]:
     """The common part of a kit; `probe` is a path that needs a token."""
 
-    def check(name: str, title: str, covers: str, ask: Any, *, writes: bool = False) -> Check[Peer]:
-        return Check(id=f"{prefix}-{name}", title=title, covers=tuple(covers.split()), ask=ask, writes=writes)
+    check = Kit(prefix).check
 
     def without_token(peer: Peer) -> Saw:
         saw = refused(answer := peer.send("GET", probe), 401)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from shared.conformance.checks import Check, NotTried, Saw
+from shared.conformance.checks import Check, Kit, NotTried, Saw
 from shared.conformance.common import answered, common_checks, fields_of, refused
 from shared.conformance.peer import Peer
 from shared.contract.config import ConfigVersion, ControllerConfig, SiteConfig
@@ -147,10 +147,7 @@ def _stamp(at: datetime) -> bytes:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
 
 
-def _check(name: str, title: str, covers: str, ask: Any, *, writes: bool = False) -> Check[Peer]:
-    return Check(id=f"ENEXA-{name}", title=title, covers=tuple(covers.split()), ask=ask, writes=writes)
-
-
+_check = Kit("ENEXA").check
 CHECKS: tuple[Check[Peer], ...] = (
     *common_checks("ENEXA", "/v1/sites"),
     _check("SITES", "the sites are listed with id and name", "P012 P013 P101 P102 P103 P104 P105 P209 P210", _sites),

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.chargepost.layout import MOST_WORDS_READ, Block, Field, Table
 from shared.chargepost.registers import BATTERIES, GRID, MANAGEMENT, READ_BLOCKS, STATUS
-from shared.conformance.checks import Check, NoAnswer, Saw
+from shared.conformance.checks import Check, Kit, NoAnswer, Saw
 
 HEADER = struct.Struct(">HHHB")
 READ = struct.Struct(">BHH")
@@ -137,10 +137,7 @@ def _grid(station: Station) -> Saw:
     return Saw(real, real, f"{grid_kw} kW")
 
 
-def _check(name: str, title: str, covers: str, ask: Any) -> Check[Station]:
-    return Check(id=f"MODBUS-{name}", title=title, covers=tuple(covers.split()), ask=ask)
-
-
+_check = Kit("MODBUS").check
 _FIRST = READ_BLOCKS[1].address
 CHECKS: tuple[Check[Station], ...] = (
     _check("BLOCKS", "every block of the map is answered, by functions 03 and 04", "P025 P026 P029 P030 P032", _blocks),

@@ -7,7 +7,7 @@ such that they must be refused.
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.conformance.checks import Check, NotTried, Saw
+from shared.conformance.checks import Check, Kit, NotTried, Saw
 from shared.conformance.common import answered, common_checks, fields_of, refused
 from shared.conformance.peer import Peer
 from shared.contract.dispatch import DispatchAck, DispatchRecord
@@ -125,10 +125,7 @@ def _now(peer: Peer) -> datetime:
         raise NotTried("the middleware's health tells no clock to date a command by") from None
 
 
-def _check(name: str, title: str, covers: str, ask: Any, *, writes: bool = False) -> Check[Peer]:
-    return Check(id=f"AMPERIO-{name}", title=title, covers=tuple(covers.split()), ask=ask, writes=writes)
-
-
+_check = Kit("AMPERIO").check
 CHECKS: tuple[Check[Peer], ...] = (
     *common_checks("AMPERIO", "/v1/sites"),
     _check("SITES", "the sites of this middleware", "P022 P023 P024 P042 P043 P045", _sites),

@@ -96,17 +96,6 @@ async def test_a_batch_has_one_to_six_hundred_samples(stage: Stage, count: int, 
     assert got.status == status
 
 
-async def test_replay_never_moves_now_backwards(stage: Stage) -> None:
-    old = (PAGE_TIME - timedelta(hours=5)).isoformat()
-    async with http(stage) as link:
-        await post(link, "/v1/telemetry", body(stream_epoch="e1", sequence=9, battery={"soc_pct": 65}))
-        history = [body(stream_epoch="e1", sequence=number, timestamp=old, battery={"soc_pct": 5}) for number in (1, 2)]
-        await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": history})
-        latest = await link.send("GET", "/v1/sites/SITE001/telemetry/latest", as_="viewer")
-
-    assert latest.json["sample"]["battery"]["soc_pct"] == 65
-
-
 async def test_events_are_kept_once(stage: Stage) -> None:
     event = {
         "event_id": "ev1",
@@ -213,67 +202,6 @@ async def test_a_balance_that_stays_open_is_an_alert_until_it_closes(stage: Stag
     assert raised.count("balance_open") == 1
     assert "balance_open" not in left
     assert ended.count("balance_open") == 1
-
-
-LOST_REPLIES = 60
-
-
-@pytest.mark.timeout(120)
-async def test_a5_a_batch_whose_answer_is_lost_is_stored_once(stage: Stage) -> None:
-    async with http(stage) as link:
-        token = await link.token("CTRL001")
-        for number in range(LOST_REPLIES):
-            samples = [
-                body(stream_epoch="e1", sequence=number * 3 + each, timestamp=instant(number * 3 + each))
-                for each in (1, 2, 3)
-            ]
-            content = msgspec.json.encode({"site_id": "SITE001", "stream_epoch": "e1", "samples": samples})
-            await send_and_hang_up(stage, token, content)
-            again = await post(link, "/v1/telemetry/batch", content)
-            assert (again.json["accepted"], again.json["duplicates"]) == (0, 3), number
-            assert again.json["stored_through"] == number * 3 + 3
-        path = f"/v1/sites/SITE001/telemetry?resolution=raw&limit=1000&from=2024-01-15T09:00:00Z&to={instant(999)}"
-        series = await link.send("GET", path, as_="viewer")
-
-    assert len(series.json["points"]) == LOST_REPLIES * 3
-
-
-def instant(number: int) -> str:
-    return (PAGE_TIME - timedelta(minutes=30) + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-async def send_and_hang_up(stage: Stage, token: str, content: bytes) -> None:
-    """Wait until the answer has begun, so that the batch is committed, and throw the answer away."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
-    head = (
-        "POST /v1/telemetry/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    writer.write(head.encode() + content)
-    assert await reader.read(1) == b"H"
-    writer.transport.abort()
-
-
-POISON: list[tuple[str, dict[str, Any]]] = [
-    ("too_old", {"timestamp": "2023-01-01T00:00:00Z"}),
-    ("in_the_future", {"timestamp": "2024-01-15T11:00:01Z"}),
-    ("wrong_stream", {"stream_epoch": "e9"}),
-    ("wrong_stream", {"site_id": "SITE002"}),
-]
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize(("code", "poison"), POISON, ids=["old", "future", "epoch", "site"])
-async def test_a6_one_bad_record_among_five_hundred_is_named_and_the_others_are_stored(
-    stage: Stage, code: str, poison: dict[str, Any]
-) -> None:
-    samples = [body(stream_epoch="e1", sequence=number, timestamp=instant(number)) for number in range(1, 501)]
-    samples[250] |= poison
-    async with http(stage) as link:
-        got = await post(link, "/v1/telemetry/batch", {"site_id": "SITE001", "stream_epoch": "e1", "samples": samples})
-
-    assert (got.status, got.json["accepted"], got.json["stored_through"]) == (200, 499, 500)
-    assert got.json["rejected"] == [{"sequence": 251, "code": code}]
 
 
 NASTY = ["\u2028", "\x1b[31m", "'; DROP TABLE audit; --", '"quoted"', "\\", "ü", "x" * 3000]

@@ -99,7 +99,8 @@ class _LiveModel:
             require(highs.changeColsBounds(len(columns), columns, program.low, program.high), "bounds refused")
             require(highs.changeRowsBounds(len(rows), rows, program.row_low, program.row_high), "rows refused")
         moved = program.first_slot - held.first_slot
-        if 0 < moved < program.layout.slots:
+        # With drawn scenarios each plan has other cars, and an old basis of theirs is worth no more than none.
+        if program.layout.scenarios == 1 and 0 < moved < program.layout.slots:
             self._move_basis(moved)
         self._program = program
 

@@ -19,7 +19,7 @@ from services.enexa.simulation.site import run_reactive
 from shared.clock import real_now_s
 from tests.bench.planning import exactly, peers
 from tests.bench.planning.measure import REPEATS, median_ms, say, year_with_cars
-from tests.unit.enexa.planning.problems import FULL_PLANT, PLAIN_STRING, random_problem
+from tests.unit.enexa.planning.problems import FULL_PLANT, PLAIN_STRING, random_problem, rolled
 
 PLAIN = Plant(strings=(PLAIN_STRING, PLAIN_STRING))
 SLOTS = 96
@@ -77,34 +77,12 @@ def rolling_year() -> None:
     whole = random_problem(1, slots=SLOTS + ROLLED, plant=FULL_PLANT, peak_eur_per_kw=0.3, pv_kw=40.0)
     kept, energy_kwh, began = Solver(), whole.energy_kwh, real_now_s()
     for first in range(ROLLED):
-        program = build(rolled(whole, first, energy_kwh))
+        program = build(rolled(whole, first, SLOTS, energy_kwh))
         x = kept.solve(program).x
         energy_kwh = tuple(float(x[program.layout.energy(string)[0]]) for string in range(2))
     spent_s = real_now_s() - began
     say(f"{'full plant on HiGHS in place, a year, goal < 60 s':50} {spent_s * YEAR_SLOTS / ROLLED:8.1f} s "
         f"({ROLLED} re-plans measured, {spent_s / ROLLED * 1000:.2f} ms each, build included)")  # fmt: skip
-
-
-def rolled(whole: PlanProblem, first: int, energy_kwh: tuple[float, ...]) -> PlanProblem:
-    """The day that begins at a slot of a longer problem."""
-    part = slice(first, first + SLOTS)
-    scenario = whole.scenarios[0]
-    return replace(
-        whole,
-        starts=whole.starts[part],
-        first_slot_s=900.0,
-        price_eur_per_mwh=whole.price_eur_per_mwh[part],
-        own_kw=whole.own_kw[part],
-        pv_kw=whole.pv_kw[part],
-        import_cap_kw=whole.import_cap_kw[part],
-        scenarios=(
-            replace(
-                scenario, high_share=scenario.high_share[part], high_kw=scenario.high_kw[part],
-                low_kw=scenario.low_kw[part],
-            ),
-        ),
-        energy_kwh=energy_kwh,
-    )  # fmt: skip
 
 
 def plant_year() -> None:

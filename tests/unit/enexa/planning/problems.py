@@ -111,6 +111,28 @@ def _with_errors(rng: np.random.Generator, scenario: Scenario, price: tuple[floa
     )
 
 
+def rolled(whole: PlanProblem, first: int, slots: int, energy_kwh: tuple[float, ...]) -> PlanProblem:
+    """The plan of `slots` slots that begins at a slot of a longer problem of one scenario."""
+    part = slice(first, first + slots)
+    scenario = whole.scenarios[0]
+    return replace(
+        whole,
+        starts=whole.starts[part],
+        first_slot_s=900.0,
+        price_eur_per_mwh=whole.price_eur_per_mwh[part],
+        own_kw=whole.own_kw[part],
+        pv_kw=whole.pv_kw[part],
+        import_cap_kw=whole.import_cap_kw[part],
+        scenarios=(
+            replace(
+                scenario, high_share=scenario.high_share[part], high_kw=scenario.high_kw[part],
+                low_kw=scenario.low_kw[part],
+            ),
+        ),
+        energy_kwh=energy_kwh,
+    )  # fmt: skip
+
+
 def unsplit(problem: PlanProblem) -> PlanProblem:
     """The problem with one demand per slot, as a meter of quarter hours sees it."""
     whole = tuple(

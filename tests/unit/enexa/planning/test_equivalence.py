@@ -13,7 +13,7 @@ from services.enexa.planning.program import build
 from services.enexa.planning.shortcut import Exactly, fits, solve_exactly
 from services.enexa.planning.solver import Solver
 from shared.energy.slots import local_day
-from tests.unit.enexa.planning.problems import BENT, FULL_PLANT, PLAIN_STRING, random_problem, unsplit
+from tests.unit.enexa.planning.problems import BENT, FULL_PLANT, PLAIN_STRING, random_problem, rolled, unsplit
 
 UNLIKE = Plant(strings=(BatteryString(), BatteryString(capacity_kwh=60.0, max_charge_kw=40.0, soc_max_pct=80.0)))
 EXPORTING = Plant(export_limit_kw=60.0, battery_offsets_load=True)
@@ -138,6 +138,19 @@ def test_a_model_changed_in_place_answers_like_a_new_one() -> None:
         warm = kept.solve(build(problem))
 
         assert warm.objective_eur == pytest.approx(Solver().solve(build(problem)).objective_eur, abs=1e-6)
+
+
+def test_a_plan_that_rolls_on_answers_like_a_new_one() -> None:
+    whole, kept = random_problem(9, slots=40, plant=FULL_PLANT, peak_eur_per_kw=0.3, pv_kw=40.0), Solver()
+    energy_kwh, first = whole.energy_kwh, 0
+    for later in (0, 1, 1, 1, 2, 5, 1, 1):
+        first += later
+        program = build(rolled(whole, first, 24, energy_kwh))
+
+        warm = kept.solve(program)
+
+        assert warm.objective_eur == pytest.approx(Solver().solve(program).objective_eur, abs=1e-6)
+        energy_kwh = tuple(float(warm.x[program.layout.energy(string)[0]]) for string in (0, 1))
 
 
 @pytest.mark.parametrize("plant", [PLAIN, SELLING], ids=["plain", "selling"])

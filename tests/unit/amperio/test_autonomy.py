@@ -74,21 +74,28 @@ def test_c1_a_call_that_hangs_counts_as_silence_too() -> None:
     assert mode_of(autonomy) is Mode.AUTONOMOUS
 
 
-def test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback() -> None:
-    """A day: one exchange in twenty is lost, answers take two seconds, and the link is gone for 55 s at times."""
+def modes_in_bad_weather(hours: int) -> set[Mode]:
+    """One exchange in twenty is lost, answers take two seconds, and the link is gone for 55 s at times."""
     chance = random.Random(2)
     autonomy, now = online()
     modes, gone_until_s, asked = set(), 0.0, [True, True]
-
-    for _ in range(86_400):
+    for _ in range(hours * 3600):
         now = now.later(1)
         if now.s >= gone_until_s + 10.0 and chance.random() < 0.005:
             gone_until_s = now.s + 55.0
         asked.append(now.s >= gone_until_s and chance.random() >= 0.05)
         autonomy.observe(now, exchanges=(asked.pop(0),), schedule_in_force=True)
         modes.add(mode_of(autonomy))
+    return modes
 
-    assert modes == {Mode.ONLINE, Mode.SUSPECT}
+
+def test_c2_outages_of_fifty_five_seconds_never_lead_to_the_fallback() -> None:
+    assert modes_in_bad_weather(6) == {Mode.ONLINE, Mode.SUSPECT}
+
+
+@pytest.mark.soak
+def test_c2_a_day_of_bad_weather() -> None:
+    assert modes_in_bad_weather(24) == {Mode.ONLINE, Mode.SUSPECT}
 
 
 def test_c2_a_start_has_its_own_patience() -> None:

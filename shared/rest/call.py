@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct
 
+from shared.backoff import RETRY_AFTER_CEILING_S
 from shared.clock import Clock
 from shared.contract.operations import Operation
 from shared.contract.tokens import TokenReply, TokenRequest
@@ -215,7 +217,7 @@ def _refusal(operation: Operation, answer: Answer) -> SiteError:
         problem = Problem(title="", status=status, code="")
     detail = problem.detail or f"HTTP {status}"
     if status in (429, 503):
-        return PeerBusy(detail, retry_after_s=_retry_after_s(answer.headers), code=problem.code, status=status)
+        return PeerBusy(detail, retry_after_s=retry_after_s(answer.headers), code=problem.code, status=status)
     if status >= 500 or status < 400:
         return PeerDown(f"HTTP {status}: {detail}", operation=operation.name, status=status)
     fallback = Unauthenticated if status == 401 else Refused
@@ -224,9 +226,16 @@ def _refusal(operation: Operation, answer: Answer) -> SiteError:
     return kind(detail, **{**facts, "code": problem.code, "status": status})
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float:
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """What a Retry-After asks for, as seconds or as a date (counted from the answer's own Date); else a second."""
     value = headers.get("retry-after", "")
-    return float(value) if value.isdigit() else 1.0
+    if value.isascii() and value.isdigit():
+        return min(float(value), RETRY_AFTER_CEILING_S)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):
+        return 1.0
+    return min(max(wait.total_seconds(), 1.0), RETRY_AFTER_CEILING_S)
 
 
 def _client_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.energy.slots import day_end, day_start, local_day, slot_start, slot_starts, slots_of_day
@@ -19,6 +19,8 @@ def test_an_instant_lies_in_its_slot(seconds: int) -> None:
 
 
 @given(st.dates(min_value=date(2020, 1, 1), max_value=date(2035, 1, 1)))
+@example(date(2024, 3, 31))
+@example(date(2024, 10, 27))
 def test_days_follow_each_other_without_gap_or_overlap(day: date) -> None:
     slots = slots_of_day(day)
 

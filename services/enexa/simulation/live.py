@@ -24,7 +24,8 @@ from services.enexa.planning.recursion import backward
 from services.enexa.planning.solver import Solver
 from services.enexa.planning.travel import schedule_of
 from services.enexa.planning.tuning import Tuning
-from services.enexa.simulation.plant import LEVEL_ROWS, REACTIVE, WISH, WISHES, Floats, run_steps
+from services.enexa.simulation.kpis import highest_quarter_kw
+from services.enexa.simulation.plant import IMPORT, LEVEL_ROWS, REACTIVE, WISH, WISHES, Floats, run_steps
 from services.enexa.simulation.site import NO_BATTERY, STEPS_PER_SLOT, Run, RunSteps, Stretch, by_slot
 from services.enexa.simulation.smartems import History
 from shared.contract.config import BatteryConfig, BatteryUnitConfig, ChargerConfig, GridConfig, SiteConfig
@@ -39,7 +40,11 @@ PRICE_DAYS = 15
 
 
 class LiveEms:
-    """One controller on one stretch; it always knows what the service would know."""
+    """One controller on one stretch; it always knows what the service would know.
+
+    Comparisons count no demand charge, so by default the plan counts none either; with `demand_charge` it does, and the
+    peak so far is the stretch's own.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class LiveEms:
         history: History,
         *,
         tuning: Tuning | None = None,
+        demand_charge: bool = False,
         recursion: Backward = backward,
         step_function: RunSteps = run_steps,
     ) -> None:
@@ -56,6 +62,7 @@ class LiveEms:
         self._recursion = recursion
         self._solver = Solver(time_limit_s=self._tuning.time_limit_s, gap_eur=self._tuning.gap_eur)
         self._config = config_of(given)
+        self._tariff = given.tariff if demand_charge else replace(given.tariff, demand_charge_eur_per_kw_year=0.0)
         self._battery = whole_battery(given.plant) or NO_BATTERY
         self._triggers = Triggers()
         self._schedule: SiteSchedule | None = None
@@ -145,7 +152,7 @@ class LiveEms:
             version=self.plans_count,
             now=at,
             plant=given.plant,
-            tariff=given.tariff,
+            tariff=self._tariff,
             prices=self._prices.published(at).window(at - timedelta(days=PRICE_DAYS), at + timedelta(days=5)),
             soc_pct=(min(max(soc_pct, 0.0), 100.0),) * len(given.plant.strings),
             cars=tuple(self._car(car, at) for car in self._cars(step)),
@@ -154,6 +161,7 @@ class LiveEms:
             own_consumption_kw=float(given.own_kw[: step + 1].mean()),
             ev_loss_ratio=given.ev_loss_ratio,
             caps=self._caps(step),
+            peak_so_far_kw=highest_quarter_kw(self.run.record[IMPORT, :step]) if step else 0.0,
             tuning=self._tuning,
         )
 

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,19 @@ def rebuilt(frame: bytes) -> bytes:
 ASKS = (*(read_ask(each.unit_id, each.table, each.address, each.count) for each in EVERYTHING), write_ask(WRITE))
 
 
-def test_goal_d1_none_of_hundreds_of_wrong_replies_is_accepted() -> None:
-    tried = 0
-    for ask in ASKS:
-        right = replies_to(ask, 7)
-        assert not isinstance(judged(right, 7, ask), DeviceRefused)
+def test_goal_d1_none_of_thousands_of_wrong_replies_is_accepted() -> None:
+    tried, kinds = 0, set()
+    for ask, asked in product(ASKS, (1, 7, 0x0100, 0xFFFF)):
+        right = replies_to(ask, asked)
+        assert not isinstance(judged(right, asked, ask), DeviceRefused)
         for name, frame in bent(right):
             tried += 1
+            kinds.add(name.split(" ")[0] if name.startswith(("transaction", "cut")) else name)
             with pytest.raises(WrongReply) as refused:
-                judged(frame, 7, ask)
+                judged(frame, asked, ask)
             assert refused.value.sentence, name
-    assert tried >= 300
+    assert tried >= 3000
+    assert len(kinds) >= 15
 
 
 async def test_goal_d1_the_control_a_client_that_does_not_judge_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ class Peer:
         self.one_by_one = one_by_one
         self.connections = 0
         self.heads: list[bytes] = []
+        self.asked = asyncio.Event()
         self.gone = asyncio.Event()
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,6 +31,7 @@ class Peer:
         try:
             while True:
                 self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+                self.asked.set()
                 for part in [self.reply[at : at + 1] for at in range(len(self.reply))] if self.one_by_one else ():
                     writer.write(part)
                     await asyncio.sleep(0)
@@ -135,9 +137,11 @@ async def test_a_silent_peer_and_one_that_drips_end_at_their_deadlines() -> None
 async def test_a_caller_that_gives_up_leaves_no_connection_whose_answer_the_next_one_could_get() -> None:
     peer = Peer(b"")
     async with speaking(peer) as origin:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await origin.exchange(a_request())
+        waiting = asyncio.create_task(origin.exchange(a_request()))
+        await asyncio.wait_for(peer.asked.wait(), GENEROUS_S)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         await asyncio.wait_for(peer.gone.wait(), GENEROUS_S)
         peer.reply = HEAD + b"Content-Length: 2\r\n\r\n{}"
         assert (await origin.exchange(a_request())).status == 200

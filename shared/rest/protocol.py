@@ -198,13 +198,25 @@ class GuardedProtocol(HttpToolsProtocol):
 class Exchange(RequestResponseCycle):
     """uvicorn's request and response; it also takes an answer that is whole."""
 
+    _ended = False
+    """Whether the application was given the end of the body."""
+
     async def receive(self) -> Any:
-        if self.more_body or self.waiting_for_100_continue or self.disconnected or self.response_complete:
-            return await super().receive()
-        # All of it is here. Whoever asks once more waits for the end, as uvicorn has it.
+        if (
+            self._ended
+            or self.more_body
+            or self.response_complete
+            or self.disconnected
+            or self.waiting_for_100_continue
+        ):
+            message: Any = await super().receive()
+            self._ended = self._ended or not message.get("more_body", False)
+            return message
+        # All of it is here. Whoever asks once more waits, as uvicorn has it, until the caller is gone or answered.
+        self._ended = True
         self.message_event.clear()
-        body, self.body = self.body, bytearray()
         self.flow.resume_reading()
+        body, self.body = self.body, bytearray()
         return {"type": "http.request", "body": bytes(body), "more_body": False}
 
     async def send(self, message: Any) -> None:

@@ -27,6 +27,7 @@ async def around(app: ASGIApp, gate: Gate, scope: Scope, receive: Receive, send:
     try:
         gate.check_address(peer_of(scope))
         gate.check_host(headers_of(scope))
+        answering.admitted = True
         _check_spelling(scope)
     except SiteError as error:
         await send_raw(problem_raw(error, answering.request_id), answering.send)
@@ -39,7 +40,10 @@ class _Answering:
 
     def __init__(self, gate: Gate, scope: Scope, send: Send, seen: Seen) -> None:
         self.request_id = request_id_of(headers_of(scope))
+        self.admitted = False
+        """Whether address and name were good; of nobody else a credential is looked at."""
         self._gate = gate
+        self._scope = scope
         self._send = send
         self._seen = seen
         self._peer = peer_of(scope)
@@ -58,6 +62,11 @@ class _Answering:
                 return
         await self._send(message)
 
+    def _who(self) -> str:
+        if self._seen.principal != "-" or not self.admitted:
+            return self._seen.principal
+        return self._gate.who(self._scope)
+
     async def _remember(self, message: HTTPResponseStartEvent) -> Raw | None:
         """Write the audit line; the refusal to send instead where that fails."""
         self._seen.remembered = True
@@ -66,7 +75,7 @@ class _Answering:
             self._action,
             answered,
             "ok" if answered.status < 400 else "refused",
-            self._seen.principal,
+            self._who(),
             self._peer,
             self.request_id,
             self._gate.clock.now(),

@@ -170,6 +170,7 @@ class Gate:
             slot = self._answers.slot(each.operation, scope["path"], headers, now)
             if slot is None or slot.answer is None:
                 principal = self._check_token(each.operation, scope, headers, peer, now)
+                _check_scope(each.operation, principal)
             self._take(principal.client_id if principal else peer, each.operation.budget, now)
             if path:
                 self._check_path(path, principal)
@@ -243,21 +244,24 @@ class Gate:
         if host is not None and self._hosts is not None:
             self._hosts.check(host)
 
+    def who(self, scope: Scope) -> str:
+        """Whom the bearer of a request that reached no operation speaks for; `-` where that is nobody."""
+        try:
+            return self.book.principal(_bearer(scope, headers_of(scope)), self.clock.now()).client_id
+        except Unauthenticated:
+            return "-"
+
     def _check_token(
         self, operation: Operation, scope: Scope, headers: Mapping[str, str], peer: str, now: Moment
     ) -> Principal | None:
         if not operation.scopes:
             return None
         try:
-            principal = self.book.principal(_bearer(scope, headers), now)
+            return self.book.principal(_bearer(scope, headers), now)
         except Unauthenticated:
             # Guessing is counted by address, apart from whoever knocks there with a good token.
             self._take(f"failed from {peer}", Budget.GENERAL, now)
             raise
-        if principal.scope not in operation.scopes:
-            allowed = ", ".join(sorted(operation.scopes))
-            raise Forbidden(f"this needs the scope {allowed}", scope=principal.scope.value)
-        return principal
 
     def _take(self, caller: str, budget: Budget, now: Moment) -> None:
         if self._limits is not None:
@@ -477,6 +481,12 @@ def _bearer(scope: Scope, headers: Mapping[str, str]) -> str:
 def peer_of(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "-"
+
+
+def _check_scope(operation: Operation, principal: Principal | None) -> None:
+    if principal is not None and principal.scope not in operation.scopes:
+        allowed = ", ".join(sorted(operation.scopes))
+        raise Forbidden(f"this needs the scope {allowed}", scope=principal.scope.value)
 
 
 def _check_site(body: Any, path: Mapping[str, str], principal: Principal | None) -> None:

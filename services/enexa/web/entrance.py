@@ -23,6 +23,7 @@ from services.enexa.web.guard import (
 from services.enexa.web.shell import Shell
 from shared.contract.operations import Budget
 from shared.errors import RateLimited, Unauthenticated
+from shared.rest.gate import SEEN, Seen
 from shared.rest.limits import Limits, Rate
 
 ASSET_LIFE_S = 31_536_000
@@ -71,6 +72,9 @@ def entrance(shell: Shell) -> list[ControllerRouterHandler]:
                 status=error.http_status,
             )
         cookie = session_cookie(request, deps, session)
+        seen = request.scope.get(SEEN)
+        if isinstance(seen, Seen):
+            seen.principal = session.client_id
         if not wants_page(request):
             return Response(b"{}", headers=HEADERS, media_type="application/json", cookies=[cookie])
         return redirect(safe_next(wanted), cookie)

@@ -345,7 +345,7 @@ async def test_the_audit_log_says_who_changed_what_and_keeps_quiet_about_scripts
     said = [(each.principal, each.action, each.status) for each in await desk.store.audit.entries()][::-1]
 
     assert said == [
-        ("-", "POST /login", 303),
+        ("operator", "POST /login", 303),
         ("operator", f"GET /sites/{SITE}/plan", 200),
         ("operator", f"POST /sites/{SITE}/replan", 303),
         ("operator", f"POST /sites/{SITE}/replan", 403),

@@ -82,6 +82,7 @@ def lives(path: Path, count: int, *words: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.timeout(120)  # a few fsyncs for each life, and a disk that may be busy
 def test_a1_at_whatever_step_of_its_disk_a_process_is_killed_nothing_durable_is_lost(tmp_path: Path) -> None:
     found = lives(tmp_path / "store.db", 40)
 

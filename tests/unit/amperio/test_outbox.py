@@ -382,3 +382,50 @@ def test_numbers_are_never_used_twice_also_when_every_row_was_forgotten() -> Non
 
     assert (cursor.rows, cursor.next_seq, cursor.stored_through) == (0, 11, 10)
     disk.close()
+
+
+def a_disk_with_rows(*ages_s: float) -> apsw.Connection:
+    disk = open_connection(":memory:")
+    rows = [Row(seq=seq, at=AT - timedelta(seconds=age_s), body=b"{}") for seq, age_s in enumerate(ages_s, 1)]
+    tables.keep_rows(disk, SITE, rows)
+    return disk
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "through", "left"),
+    [
+        ((9, 8, 2, 1), 4, [3, 4]),
+        ((9, 8, 7, 6), 2, [3, 4]),
+        ((9, 8, 7, 6), 4, []),
+        ((2, 1, 0, 0), 4, [1, 2, 3, 4]),
+        ((9, -3600, 8, 7), 4, [2, 3, 4]),
+    ],
+    ids=[
+        "young ones stay",
+        "unconfirmed ones stay",
+        "all go",
+        "none goes",
+        "a clock that was ahead holds its followers",
+    ],
+)
+def test_what_is_confirmed_and_old_goes_and_nothing_else(
+    ages_s: tuple[float, ...], through: int, left: list[int]
+) -> None:
+    disk = a_disk_with_rows(*ages_s)
+
+    gone, oldest = tables.forget_rows(disk, SITE, through, AT - timedelta(seconds=5))
+
+    assert [row.seq for row in tables.load_rows(disk, SITE, 1, 9, 9)] == left
+    assert (gone, oldest) == (4 - len(left), left[0] if left else 5)
+    assert tables.cursor_of(disk, SITE).rows == len(left)
+    disk.close()
+
+
+def test_a_sample_takes_little_more_of_the_disk_than_it_has_bytes() -> None:
+    disk = open_connection(":memory:")
+    body = b"x" * 1250  # as long as a sample of a station at work
+
+    tables.keep_rows(disk, SITE, [Row(seq=seq, at=AT, body=body) for seq in range(1, 1001)])
+
+    assert disk.pragma("page_count") * disk.pragma("page_size") / 1000 < 1.3 * len(body)
+    disk.close()

@@ -9,20 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.enexa.importers.checks import PriceRow, series_of
+from services.enexa.importers.files import text_of
 from services.enexa.importers.price_csv import columns_csv, entsoe_csv, smard_csv
 from services.enexa.importers.price_json import awattar_json, energy_charts_json, smard_json
 from services.enexa.importers.price_xml import entsoe_xml
 from services.enexa.market.prices import PriceSeries
 from shared.errors import BadInput
 
-MAX_BYTES = 64_000_000
-
 Reader = Callable[[str, str], list[PriceRow]]
 
 
 def read_prices(path: Path, *, allow_gaps: bool = False) -> PriceSeries:
     """The series of a file; raises BadInput for gaps (unless allowed), duplicates, wrong units, unknown formats."""
-    text = _read(path)
+    text = text_of(path, "price")
     return series_of(reader_of(text, path.name)(text, path.name), path.name, allow_gaps=allow_gaps)
 
 
@@ -68,15 +67,3 @@ def _json_reader(text: str, name: str) -> Reader:
         if "data" in document:
             return awattar_json
     raise BadInput("JSON, but neither energy-charts, SMARD nor aWATTar; see the list of formats", file=name)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput("The price file is too large; give at most a few years", file=path.name)
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput("The price file is not UTF-8 text; is it the right file?", file=path.name) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BadInput("The price file cannot be read; check path and rights", file=str(path), reason=reason) from error

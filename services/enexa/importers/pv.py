@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from services.enexa.importers.checks import instant, number
+from services.enexa.importers.files import text_of
 from services.enexa.market.pv import PvSeries
 from shared.errors import BadInput
 
-MAX_BYTES = 64_000_000
 INTERVALS_S = (60, 300, 600, 900, 1800, 3600)
 MAX_KW = 1_000_000.0
 """A country fits; a column in W under the name of kW does not, unless its roof is small."""
@@ -47,13 +47,7 @@ class Pvgis(Struct):
 
 def read_pv(path: Path, *, peak_kw: float | None = None) -> PvSeries:
     """The power of a file; `peak_kw` scales columns that hold shares of the peak. Raises BadInput with the remedy."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput("The PV file is too large", file=path.name)
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("The PV file cannot be read; check path, rights and encoding", file=str(path)) from error
-    return parse_pv(text, path.name, peak_kw=peak_kw)
+    return parse_pv(text_of(path, "PV"), path.name, peak_kw=peak_kw)
 
 
 def parse_pv(text: str, name: str, *, peak_kw: float | None = None) -> PvSeries:

@@ -3,15 +3,16 @@
 import csv
 import io
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from services.enexa.importers.checks import instant, number
+from services.enexa.importers.files import text_of
 from services.enexa.importers.session_json import ocpp_sessions
 from services.enexa.planning.problem import SessionRecord
 from shared.energy.slots import MARKET_ZONE
 from shared.errors import BadInput
 
-MAX_BYTES = 64_000_000
 MAX_KWH = 1000.0
 MAX_KW = 1000.0
 
@@ -26,19 +27,14 @@ COLUMNS = {
 
 def read_sessions(path: Path) -> tuple[SessionRecord, ...]:
     """The sessions of a file in order of start; raises BadInput naming the file, the line and the remedy."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput("The session file is too large", file=path.name)
-        return parse_sessions(path.read_text(encoding="utf-8-sig"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("The session file cannot be read; check path, rights and encoding", file=str(path)) from error
+    return parse_sessions(text_of(path, "session"), path.name)
 
 
 def parse_sessions(text: str, name: str) -> tuple[SessionRecord, ...]:
     """The same for text that is already here."""
     if text.lstrip().startswith(("{", "[")):
         sessions = [_plausible(session, name, place) for place, session in enumerate(ocpp_sessions(text, name), 1)]
-        return tuple(sorted(sessions, key=lambda session: session.start))
+        return _in_order(sessions, name)
     reader = csv.DictReader(io.StringIO(text))
     present = set(reader.fieldnames or ())
     chosen = {what: next((each for each in names if each in present), None) for what, names in COLUMNS.items()}
@@ -47,7 +43,16 @@ def parse_sessions(text: str, name: str) -> tuple[SessionRecord, ...]:
         raise BadInput("Columns are missing in the session file", file=name, missing=", ".join(missing))
     column = {what: each for what, each in chosen.items() if each is not None}
     sessions = [_session(row, column, name, line) for line, row in enumerate(reader, start=2)]
-    return tuple(sorted(sessions, key=lambda session: session.start))
+    return _in_order(sessions, name)
+
+
+def _in_order(sessions: list[SessionRecord], name: str) -> tuple[SessionRecord, ...]:
+    """By start; the same session twice is a mistake, two cars that come at once are not."""
+    ordered = sorted(sessions, key=lambda each: (each.start, each.until, each.energy_kwh, each.max_power_kw))
+    for one, following in pairwise(ordered):
+        if one == following:
+            raise BadInput("A session comes twice; remove one", file=name, at=one.start.isoformat())
+    return tuple(ordered)
 
 
 def _session(row: dict[str, str], column: dict[str, str], name: str, line: int) -> SessionRecord:

@@ -33,6 +33,11 @@ def test_recorded_columns_are_read_in_order_of_start() -> None:
         ("5.16", "5160", "is it kWh"),
         ("80.24", "80240", "is it kW"),
         ("5.16", "", "not a number"),
+        (
+            "2,CCS1,2022-04-12T18:49:00Z,2022-04-12T19:01:00Z,16.462,94.7",
+            "1,CCS1,2022-04-12T17:27:00Z,2022-04-12T17:38:00Z,5.16,80.24",
+            "comes twice",
+        ),
         ("2022-04-12T17:27:00Z", "yesterday", "Not a timestamp"),
     ],
 )

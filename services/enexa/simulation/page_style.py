@@ -21,7 +21,7 @@ header p,section>p{color:var(--soft);margin:0 0 12px}
 .tiles{list-style:none;margin:0 0 24px;padding:0;display:grid;background:var(--card);
 border:1px solid var(--line);border-radius:10px;overflow:hidden;
 grid-template-columns:repeat(auto-fit,minmax(140px,1fr))}
-.tiles li{box-shadow:0 0 0 .5px var(--line);padding:14px 16px}
+.tiles li{margin:0;box-shadow:0 0 0 .5px var(--line);padding:14px 16px}
 .tiles b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .tiles span{color:var(--soft);font-size:.85rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:20px;margin:0 0 20px}

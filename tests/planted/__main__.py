@@ -44,20 +44,7 @@ def plant(copy: Path, bug: Planted) -> str:
         return "STALE"
     try:
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-x",
-                "-q",
-                "-n",
-                "0",
-                "-p",
-                "no:cacheprovider",
-                "-m",
-                "not soak",
-                bug.test,
-            ],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", bug.test],
             cwd=copy,
             capture_output=True,
             check=False,

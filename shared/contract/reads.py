@@ -115,7 +115,7 @@ class Impact(Message, frozen=True, kw_only=True):
     """Savings over a period with their bounds; what is not known is null, never estimated silently.
 
     The three costs of the bounds are of one kind: energy, fees and wear less export up to `bounds_until`, with the
-    energy left in the battery valued alike. Where they are null, `bounds_note` says why, or that they are being computed.
+    energy left in the battery valued alike. Where they are null, `bounds_note` says why, or that they are computed now.
     """
 
     site_id: Id

@@ -49,6 +49,13 @@ def external(stage: Stage) -> bool:
     return bool(stage.station.post.levers.external)
 
 
+def reads_since(stage: Stage, at_s: float) -> bool:
+    """Whether the lane has read the station after `at_s` of the stage's clock; what it knew before a bug is old."""
+    now = stage.clock.now()
+    age_s = stage.lane.image_age_s(now)
+    return age_s is not None and now.s - age_s > at_s
+
+
 async def test_a_bug_stops_the_lane_the_station_takes_over_and_the_lane_begins_again_in_safe_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,14 +82,15 @@ async def test_after_three_bugs_the_site_is_held_in_safe_mode_with_an_alarm(
             assert not stage.lane.agent.guarded
             await bug.once()
 
-        await eventually(lambda: stage.lane.agent.controlled)
+        began_s = stage.clock.now().s
+        await eventually(lambda: reads_since(stage, began_s) and stage.lane.agent.controlled)
         assert stage.lane.agent.guarded
         assert (stage.lane.agent.mode, stage.lane.agent.config) == (Mode.SAFE, None)
         assert "held in safe mode" in bug.alarms()[-1]
         for _ in range(20):
             stage.lane.exchanged(True)
         before_s = stage.clock.now().s
-        await eventually(lambda: stage.clock.now().s > before_s + 12.0)
+        await eventually(lambda: reads_since(stage, before_s + 12.0))
         assert stage.lane.agent.mode is Mode.SAFE, "good exchanges do not lead out of it"
         health = (await stage.call("viewer", AMPERIO_HEALTH)).message
         assert {each.name: each.ok for each in health.checks}[f"{SITE}.bugs"] is False

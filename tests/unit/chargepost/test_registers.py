@@ -104,7 +104,7 @@ def test_every_span_lies_in_one_readable_block(span: Span[Any]) -> None:
 def raw_numbers(field: Field) -> st.SearchStrategy[float]:
     kind = field.reg.kind
     if kind is F32:
-        return st.floats(width=32, allow_nan=False, allow_infinity=False)
+        return st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
     low = int(kind.low if field.reg.low is None else field.reg.low)
     high = int(kind.high if field.reg.high is None else field.reg.high)
     return st.integers(low, high)

@@ -111,22 +111,26 @@ class Watch:
 
     def follow(self, lane: SiteLane) -> None:
         kept, confirmed, cycle = lane.outbox.kept, lane.outbox.confirmed, lane.cycle
+        begun_s = due_s = lane.due_s
 
         async def timed_cycle() -> None:
-            now = self.clock.now()
-            if self.on:
-                self.late_ms.append((now.s - lane.due_s) * 1e3)
+            nonlocal begun_s, due_s
+            begun_s = self.clock.now().s
+            if lane.due_s > due_s:  # else the cycle is not of the schedule: a command or a plan woke the lane
+                begun_s, due_s = lane.due_s, lane.due_s
+                if self.on:
+                    self.late_ms.append((self.clock.now().s - due_s) * 1e3)
             await cycle()
 
         def timed_kept(rows):  # type: ignore[no-untyped-def]  # stands in for the method
             if self.on:
-                self._due[lane.site_id, rows[-1].seq] = lane.due_s
+                self._due[lane.site_id, rows[-1].seq] = begun_s
             kept(rows)
 
         def timed_confirmed(send, through):  # type: ignore[no-untyped-def]  # as above
-            due_s = self._due.pop((lane.site_id, send.last), None)
-            if due_s is not None:
-                self.confirmed_ms.append((self.clock.now().s - due_s) * 1e3)
+            since_s = self._due.pop((lane.site_id, send.last), None)
+            if since_s is not None:
+                self.confirmed_ms.append((self.clock.now().s - since_s) * 1e3)
             return confirmed(send, through)
 
         lane.cycle = timed_cycle  # type: ignore[method-assign]  # a watch beside the lane

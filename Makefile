@@ -43,7 +43,7 @@ check: lint ## lint, tidy, unit, contract: before every commit
 
 test: setup ## all suites: tidy, unit, contract, integration, simulation, browser, live, compose
 	@$(PYTEST) -n 2 -m "not soak and not live and not browser and not compose"
-	@$(PYTEST) -n 2 --dist loadfile -m "(live or browser or compose) and not soak"
+	@$(PYTEST) -n 3 --dist loadfile -m "(live or browser or compose) and not soak"
 
 sim: setup ## both twins and the device in one process: SCENARIO=reference_day SEED=1 HOURS=24, or BUNDLE=FILE
 	@$(PYTHON) -m tests.simulation $(SIM)

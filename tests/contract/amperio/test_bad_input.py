@@ -98,7 +98,7 @@ def json_rows(now: datetime) -> Iterator[Row]:
 
 def number_rows(now: datetime) -> Iterator[Row]:
     def power(raw: str) -> bytes:
-        return encoded(command(now)).replace(b"-25", raw.encode())
+        return encoded(command(now)).replace(b": -25", b": " + raw.encode())
 
     for raw in NOT_FINITE:
         yield Row(row="N01", status=400, body=power(raw))
@@ -382,16 +382,16 @@ async def test_goal_g2_what_is_good_is_taken_so_that_the_rows_above_are_refused_
         east, later = now + timedelta(hours=14), now + timedelta(seconds=2)
         good = [
             limit,
-            limit.replace(b"25", b"-0.0"),
-            limit.replace(b"25", b"1e-400"),
-            limit.replace(b"25", b"12.345678901234567"),
+            limit.replace(b": 25", b": -0.0"),
+            limit.replace(b": 25", b": 1e-400"),
+            limit.replace(b": 25", b": 12.345678901234567"),
             limit.replace(now.isoformat().encode(), f"{east.replace(tzinfo=None).isoformat()}+14:00".encode()),
             limit.replace(now.isoformat().encode(), f"{later:%Y-%m-%dT%H:%M:%S}.123456789Z".encode()),
             limit.replace(now.isoformat().encode(), f"{later:%Y-%m-%d %H:%M:%S}.5z".encode()),
         ]
         statuses = [(await link.send("POST", DISPATCH, as_="enexa", data=body, headers=JSON)).status for body in good]
         forwarded = {**JSON, "X-Forwarded-For": "1.2.3.4", "X-HTTP-Method-Override": "DELETE", "If-Match": '"none"'}
-        other = limit.replace(now.isoformat().encode(), f"{later:%Y-%m-%dT%H:%M:%S}.9Z".encode()).replace(b"25", b"26")
+        other = limit.replace(now.isoformat().encode(), f"{later:%Y-%m-%dT%H:%M:%S}.9Z".encode()).replace(b": 25", b": 26")
         ignored = await link.send("POST", DISPATCH, as_="enexa", data=other, headers=forwarded)
         xml = await link.send("GET", "/v1/sites", as_="viewer", headers={"Accept": "text/xml"})
         head = await link.send("HEAD", "/v1/sites", as_="viewer")

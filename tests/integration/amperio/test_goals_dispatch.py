@@ -149,7 +149,9 @@ def limit_kw(number: int) -> float:
 
 async def play(directory: Path, count: int, *, named: bool = True) -> tuple[list[int], list[int]]:
     """Of each command: how often it was carried out, and how often its value was written to the station."""
-    async with playing(directory, speed=1.0) as stage:
+    async with playing(
+        directory, speed=1.0, rate_command_per_s=1e4, rate_command_burst=10_000, rate_general_per_s=1e4
+    ) as stage:
         dispatches = Dispatches(stage, random.Random(1))
         port = await dispatches.cutter.start()
         for number in range(count):

@@ -147,6 +147,10 @@ async def eventually_async(look: Any, *, within_s: float = DEADLINE_S) -> Any:
         return found
 
 
+NO_BUDGETS: dict[str, Any] = {"rate_command_per_s": 1e4, "rate_command_burst": 10_000, "rate_general_per_s": 1e4}
+"""Settings for a test that asks for thousands of commands in a row."""
+
+
 @contextlib.asynccontextmanager
 async def playing(
     directory: Path,

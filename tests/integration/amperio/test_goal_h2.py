@@ -15,7 +15,7 @@ from shared.chargepost.registers import MANAGEMENT
 from shared.contract.dispatch import CommandStatus, ImportKw, SetGridLimit
 from shared.contract.operations import DISPATCH
 from shared.errors import PeerBusy
-from tests.integration.amperio.stage import SITE, Stage, eventually, playing
+from tests.integration.amperio.stage import NO_BUDGETS, SITE, Stage, eventually, playing
 from tests.integration.amperio.test_goals_dispatch import clearance_kw, limit_kw
 
 HEARTBEAT = MANAGEMENT.fields["watchdog_interval_s"]
@@ -75,7 +75,7 @@ def command(stage: Stage, number: int) -> SetGridLimit:
 
 
 async def play(directory: Path, count: int) -> Witness:
-    async with playing(directory, speed=1.0) as stage:
+    async with playing(directory, speed=1.0, **NO_BUDGETS) as stage:
         witness = Witness(stage)
         for number in range(count):
             reply = await stage.call("enexa", DISPATCH, command(stage, number))

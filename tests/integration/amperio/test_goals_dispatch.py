@@ -13,7 +13,7 @@ from shared.contract.dispatch import CommandStatus, ImportKw, SetGridLimit
 from shared.contract.operations import AMPERIO_TOKEN, DISPATCH, GET_DISPATCH
 from shared.errors import InProgress, PeerDown
 from shared.rest.call import Caller
-from tests.integration.amperio.stage import SITE, Stage, playing
+from tests.integration.amperio.stage import NO_BUDGETS, SITE, Stage, playing
 
 CLEARANCE = MANAGEMENT.fields["clearance_kw"]
 HEAD_BYTES = 900
@@ -149,9 +149,7 @@ def limit_kw(number: int) -> float:
 
 async def play(directory: Path, count: int, *, named: bool = True) -> tuple[list[int], list[int]]:
     """Of each command: how often it was carried out, and how often its value was written to the station."""
-    async with playing(
-        directory, speed=1.0, rate_command_per_s=1e4, rate_command_burst=10_000, rate_general_per_s=1e4
-    ) as stage:
+    async with playing(directory, speed=1.0, **NO_BUDGETS) as stage:
         dispatches = Dispatches(stage, random.Random(1))
         port = await dispatches.cutter.start()
         for number in range(count):

@@ -80,7 +80,7 @@ class Amperio:
         """Those of the settings, and those that were enrolled, by site."""
         given = self.settings.stations()
         if given:
-            self.settings.secret()
+            self.settings.secret()  # one that cannot be read is told at the start, not at the first token
         client_id = self.settings.client_id
         found = {
             site_id: Station(site_id=site_id, host=host, port=port, client_id=client_id, secret=self.settings.secret)

@@ -145,7 +145,8 @@ def _tell(ratio: float) -> None:
 def _compared(wish: ComparisonWish) -> bytes:
     """Answers bytes, so that the server never loads the engine's types."""
     from services.enexa.insight.compare import compare  # noqa: PLC0415 -- the server process must not load the engine
-    from services.enexa.simulation.compiled import fast_backward, fast_run_steps  # noqa: PLC0415 -- as above
+    from services.enexa.planning.compiled import fast_backward  # noqa: PLC0415 -- as above
+    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415 -- as above
 
     made = compare(wish.scenario, wish.knobs, recursion=fast_backward(), step_function=fast_run_steps(), progress=_tell)
     return msgspec.msgpack.encode(made)

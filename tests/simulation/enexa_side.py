@@ -22,6 +22,7 @@ from services.enexa.dispatching.core import SiteCore
 from services.enexa.dispatching.reconcile import ReconcileView
 from services.enexa.inbox import Inbox
 from services.enexa.planning.assembly import assemble
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.planner import plan
 from services.enexa.planning.problem import PlanRequest
 from services.enexa.planning.solver import Solver
@@ -31,7 +32,6 @@ from services.enexa.platform import Platform
 from services.enexa.pricing import PriceSource
 from services.enexa.registry.configs import first_version
 from services.enexa.runtime import Runtime
-from services.enexa.simulation.compiled import fast_backward
 from services.enexa.store.store import Store
 from shared.clock import Clock, ManualClock
 from shared.contract.config import ConfigDocument, SiteConfig

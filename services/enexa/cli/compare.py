@@ -103,7 +103,8 @@ def engine(arguments: argparse.Namespace) -> tuple[Backward, RunSteps]:
     """Recursion and plant, compiled unless plain Python was asked for: on one day already it is four times faster."""
     if arguments.plain:
         return backward, run_steps
-    from services.enexa.simulation.compiled import fast_backward, fast_run_steps  # noqa: PLC0415  loads numba
+    from services.enexa.planning.compiled import fast_backward  # noqa: PLC0415  loads numba
+    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  as above
 
     return fast_backward(), fast_run_steps()
 

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write the report with its plots, print the three figures."""
-    from services.enexa.simulation.compiled import fast_backward, fast_run_steps  # noqa: PLC0415  loads numba
+    from services.enexa.planning.compiled import fast_backward  # noqa: PLC0415  loads numba
+    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  as above
 
     setting = Setting(
         plant=CHARGEPOST,

@@ -88,7 +88,8 @@ def sweep(axes: dict[str, tuple[Any, ...]]) -> tuple[Knobs, ...]:
 def play_variant(scenario_name: str, knobs: Knobs) -> Comparison:
     """One variant, in whatever process, on whatever machine."""
     from services.enexa.insight.compare import compare  # noqa: PLC0415  the engine lives in the workers
-    from services.enexa.simulation.compiled import fast_backward, fast_run_steps  # noqa: PLC0415  loads numba
+    from services.enexa.planning.compiled import fast_backward  # noqa: PLC0415  loads numba
+    from services.enexa.simulation.compiled import fast_run_steps  # noqa: PLC0415  as above
 
     return compare(load_scenario(scenario_name), knobs, recursion=fast_backward(), step_function=fast_run_steps())
 

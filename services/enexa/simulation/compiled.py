@@ -1,13 +1,10 @@
-"""The same source, compiled: numba turns the plain functions of plant and recursion into machine code on first use.
-
-Only simulations import this; a server process never loads numba. Without numba everything runs as plain Python.
-"""
+"""The plant, compiled: the same source as machine code, made on first use (`planning.compiled` says what it costs)."""
 
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from services.enexa.planning import compiled
+from services.enexa.planning.compiled import machine_code
 from services.enexa.simulation import plant
 from shared.energy import reactive
 
@@ -20,12 +17,7 @@ HELPERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def fast_backward() -> Callable[..., None]:
-    """`recursion.backward`, compiled."""
-    return compiled.fast_backward()
-
-
 @lru_cache(maxsize=1)
 def fast_run_steps() -> Callable[..., None]:
     """`plant.run_steps`, compiled."""
-    return compiled.machine_code(plant.run_steps, HELPERS)
+    return machine_code(plant.run_steps, HELPERS)

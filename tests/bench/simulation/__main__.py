@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from services.enexa.market.prices import PriceSeries, daily_series
 from services.enexa.market.tariffs import Tariff
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.planning.compiled import fast_backward
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.plant import LEVEL_ROWS, LEVELS, REACTIVE, WISH, WISHES, Floats, run_steps
 from services.enexa.simulation.scenarios import CHARGEPOST
 from services.enexa.simulation.site import Losses, Run, RunSteps, Stretch, Visit, stretch

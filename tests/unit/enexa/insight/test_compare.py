@@ -5,7 +5,8 @@ import pytest
 
 from services.enexa.insight.compare import compare
 from services.enexa.insight.comparison import Comparison, Knobs
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.planning.compiled import fast_backward
+from services.enexa.simulation.compiled import fast_run_steps
 from shared.errors import OutOfBounds
 from shared.scenario.load import load_scenario
 

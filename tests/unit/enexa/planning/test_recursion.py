@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.policy import ValueTable, value_table
 from services.enexa.planning.problem import PlanProblem
 from services.enexa.planning.recursion import DERATING, DERATING_FLOOR, DISCHARGE_EFFICIENCY, MAX_DISCHARGE, Floats
 from services.enexa.planning.recursion import removable_kwh as removable
-from services.enexa.simulation.compiled import fast_backward
 from tests.unit.enexa.planning.problems import random_problem
 
 

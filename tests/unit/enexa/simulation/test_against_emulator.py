@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from services.enexa.market.prices import PriceSeries, daily_series
 from services.enexa.market.tariffs import Tariff
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.planning.compiled import fast_backward
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.plant import CHARGE, DISCHARGE, EV, IMPORT, OWN
 from services.enexa.simulation.scenarios import CHARGEPOST
 from services.enexa.simulation.site import Losses, Run, Visit, stretch

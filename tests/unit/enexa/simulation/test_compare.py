@@ -6,9 +6,10 @@ import pytest
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.problem import SessionRecord
 from services.enexa.simulation.compare import compare
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.days import scenario_day, scenario_prices
 from services.enexa.simulation.evaluation import DayResult, observed_runs, summarise
 from services.enexa.simulation.scenarios import OLD_PLANT

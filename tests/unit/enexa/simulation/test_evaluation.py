@@ -6,8 +6,9 @@ import pytest
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.problem import SessionRecord
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.evaluation import Evaluation, Setting, evaluate
 from services.enexa.simulation.report import days_svg, markdown, sum_svg
 from services.enexa.simulation.scenarios import CHARGEPOST

@@ -7,9 +7,10 @@ import pytest
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.problem import Plant, SessionRecord
 from services.enexa.planning.tuning import Tuning
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.kpis import kpis_of
 from services.enexa.simulation.live import LiveEms, config_of
 from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED

@@ -9,8 +9,9 @@ import pytest
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.simulation.compare import Planner, compare
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.drawing import Line, axis, figure
 from services.enexa.simulation.page import page
 from services.enexa.simulation.plant import OWN

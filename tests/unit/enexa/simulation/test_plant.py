@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from services.enexa.market.prices import daily_series
 from services.enexa.market.tariffs import Tariff
+from services.enexa.planning.compiled import fast_backward
 from services.enexa.planning.problem import Plant
-from services.enexa.simulation.compiled import fast_backward, fast_run_steps
+from services.enexa.simulation.compiled import fast_run_steps
 from services.enexa.simulation.kpis import Kpis, kpis_of
 from services.enexa.simulation.plant import CHARGE, DISCHARGE, ENERGY, EV, EXPORT, IMPORT, OWN, PV_USED, WISH, WISHES
 from services.enexa.simulation.scenarios import CHARGEPOST, OLD_PLANT
